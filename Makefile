@@ -1,0 +1,118 @@
+# Holdfast. The commands that people use are at the top; everything below serves them.
+# `make` alone builds build/holdfast. SAN=asan or SAN=tsan builds with sanitizers in a folder of its own.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules
+
+SAN ?=
+CC ?= cc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build$(if $(SAN),/$(SAN))
+
+PKGS := openssl libevent_core jansson libpq libjwt
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wformat=2 -Wundef -Werror
+HF_CFLAGS := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -fPIE -I. $(WARN) \
+	-D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+HF_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now
+HF_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser
+ifeq ($(SAN),asan)
+HF_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
+HF_LDFLAGS += -fsanitize=address,undefined
+else ifeq ($(SAN),tsan)
+HF_CFLAGS += -fsanitize=thread -fno-omit-frame-pointer -O1
+HF_LDFLAGS += -fsanitize=thread
+else
+HF_CFLAGS += -D_FORTIFY_SOURCE=2
+endif
+
+.PHONY: all run test soak demo bench lint analyze fuzz sanitize unit clean install-deps
+
+all: $(BUILD)/holdfast
+
+run:
+	@exec deploy/run
+test:
+	@exec tests/run
+soak:
+	@exec tests/run --soak
+demo:
+	@exec deploy/demo
+bench:
+	@exec tests/bench/run
+lint:
+	@exec tests/lint/run
+analyze:
+	@exec tests/lint/analyze
+fuzz:
+	@exec tests/fuzz/run
+sanitize:
+	@exec tests/run --sanitize
+install-deps:
+	@exec deploy/install-deps
+
+# ---- rooms: one static library each; tests/lint/layers says who may include whom ----
+ROOMS := base net broker registry policy storage ingest api hall
+SRC_base := $(wildcard server/base/*.c)
+SRC_net := $(wildcard server/net/*.c)
+SRC_broker := $(wildcard broker/*.c broker/*/*.c)
+SRC_registry := $(wildcard registry/*.c registry/*/*.c)
+SRC_policy := $(wildcard policy/*.c policy/*/*.c)
+SRC_storage := $(wildcard storage/*.c storage/*/*.c)
+SRC_ingest := $(wildcard server/ingest/*.c)
+SRC_api := $(wildcard server/api/*.c)
+SRC_hall := $(filter-out server/main.c,$(wildcard server/*.c))
+
+define room
+$(BUILD)/lib/$(1).a: $$(SRC_$(1):%.c=$(BUILD)/obj/%.o)
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@ar rcs $$@ $$^
+.PHONY: room-$(1)
+room-$(1): $(BUILD)/lib/$(1).a
+endef
+$(foreach r,$(ROOMS),$(eval $(call room,$(r))))
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) $(CFLAGS) $(HF_CFLAGS) -MMD -MP -c -o $@ $<
+
+ALL_LIBS := $(foreach r,hall api ingest net broker registry policy storage base,$(BUILD)/lib/$(r).a)
+
+$(BUILD)/holdfast: $(BUILD)/obj/server/main.o $(ALL_LIBS)
+	@echo "  LINK $@"
+	@$(CC) $(CFLAGS) $(HF_LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(HF_LIBS)
+
+# ---- unit tests: tests/unit/ROOM/test_*.c, each one program over that room, what it may see, base ----
+UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+CHECK_CFLAGS = $(shell pkg-config --cflags check 2>/dev/null)
+CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
+# Rooms that a room's unit tests link beside itself and base.
+UNIT_WITH_hall := net broker registry policy storage ingest api
+UNIT_WITH_api := net broker registry policy storage ingest
+UNIT_WITH_ingest := net broker registry policy storage
+
+.SECONDEXPANSION:
+$(BUILD)/unit/%: tests/unit/%.c $$(foreach r,$$(firstword $$(subst /, ,%)) $$(UNIT_WITH_$$(firstword $$(subst /, ,%))) base,$(BUILD)/lib/$$(r).a)
+	@mkdir -p $(@D)
+	@echo "  TEST $<"
+	@$(CC) $(CFLAGS) $(HF_CFLAGS) $(CHECK_CFLAGS) -MMD -MP -MF $@.d $(HF_LDFLAGS) -o $@ $< \
+		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(HF_LIBS) $(CHECK_LIBS)
+
+unit: $(UNIT_BIN)
+	@for t in $(UNIT_BIN); do echo "== $$t"; $$t || exit 1; done
+# One room's unit tests: make unit-broker
+unit-%:
+	@$(MAKE) --no-print-directory $(filter $(BUILD)/unit/$*/%,$(UNIT_BIN))
+	@for t in $(filter $(BUILD)/unit/$*/%,$(UNIT_BIN)); do echo "== $$t"; $$t || exit 1; done
+
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

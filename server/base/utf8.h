@@ -1,0 +1,13 @@
+/* UTF-8 as MQTT wants it. Any thread. */
+#ifndef HF_BASE_UTF8_H
+#define HF_BASE_UTF8_H
+
+#include "server/base/slice.h"
+
+/* Well-formed UTF-8 without U+0000 and surrogates (MQTT 5.0 section 1.5.4, [MQTT-1.5.4-1, -2]).
+ * Fast for ASCII. */
+bool utf8_valid_mqtt(struct slice s);
+/* Well-formed UTF-8, U+0000 allowed (for payloads that are to be shown as text). */
+bool utf8_valid(struct slice s);
+
+#endif
