@@ -1,0 +1,41 @@
+/*
+ * What the broker asks of the rest of the hub: who somebody is (registry), what they may do
+ * (policy), who wants to know. The hallway (server/hub.c) fills it in.
+ */
+#ifndef HF_BROKER_HOOKS_H
+#define HF_BROKER_HOOKS_H
+
+#include "server/base/auth.h"
+#include "server/base/end.h"
+#include "server/base/principal.h"
+
+/* Does a principal that was let in before still stand? (its identity has changed) */
+struct recheck_request {
+	struct loop *loop;
+	struct principal *principal; /* borrowed until done */
+	void (*done)(struct recheck_request *r); /* exactly once, on loop, maybe at once */
+	void *user;
+	/* Out. 0: as before. ERR_UNAUTHENTICATED: end it, for the reason in end. ERR_NOT_FOUND: the
+	 * identity (this generation) is gone: end it and forget its session and retained messages.
+	 * ERR_UNAVAILABLE: not known now; it will be asked again by the next resync. */
+	int err;
+	enum end_reason end;
+	struct recheck_request *next; /* the answerer's */
+	void *state;
+};
+
+struct broker_hooks {
+	void *ctx;
+	void (*authenticate)(void *ctx, struct auth_request *r);
+	void (*recheck)(void *ctx, struct recheck_request *r);
+	/* The device id that a user name claims ("{hub}/{id}/?api-version=…", "{id}"), for a CONNECT
+	 * with an empty client id; false: none. */
+	bool (*claimed_id)(void *ctx, struct slice username, struct slice *ret);
+	/* Policy. topic of a publish; filter of a subscription as sent. Any loop, no lock, no allocation. */
+	bool (*may_publish)(void *ctx, const struct principal *p, struct slice topic);
+	bool (*may_subscribe)(void *ctx, const struct principal *p, struct slice filter);
+	/* A device is connected or gone; when: wall-clock us. For connectionState. */
+	void (*presence)(void *ctx, const struct principal *p, bool connected, int64_t when_us);
+};
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * The question "who is this?", as one asynchronous request: asked by the MQTT front end (broker) and
+ * by device HTTPS (ingest), answered by the registry. Everything on the asking loop.
+ */
+#ifndef HF_BASE_AUTH_H
+#define HF_BASE_AUTH_H
+
+#include "server/base/deny.h"
+#include "server/base/loop.h"
+#include "server/base/principal.h"
+
+struct auth_request {
+	/* In; the slices must live until done is called. */
+	struct loop *loop;
+	bool https;                 /* Authorization header for a device id, else an MQTT CONNECT */
+	bool anonymous_allowed;     /* the listener lets in clients without credentials */
+	struct slice client_id;     /* MQTT: the client id (assigned when it was empty) */
+	bool has_username, has_password;
+	struct slice username, password;
+	struct slice device_id;     /* HTTPS: from the path, decoded; with "/module" for modules */
+	struct slice authorization; /* HTTPS: the header's value */
+	char peer[64];
+	void (*done)(struct auth_request *r); /* called exactly once, on loop, maybe at once */
+	void *user;
+
+	/* Out. */
+	int err; /* 0; ERR_UNAUTHENTICATED; ERR_INVALID: client id is not the device's (0x85 / 2);
+	          * ERR_UNAVAILABLE: not known in time (0x88 / 3, 503) */
+	enum deny_reason reason;
+	struct principal *principal; /* with 0: the asker's reference */
+
+	/* The answerer's. */
+	struct auth_request *next;
+	struct loop_timer timer;
+	void *state;
+};
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * Listeners, TLS and the life of connections, over all loops.
+ */
+#ifndef HF_NET_NET_H
+#define HF_NET_NET_H
+
+#include "server/base/loop.h"
+#include "server/net/conn.h"
+
+#define NET_ERROR_LEN 256
+
+struct net;
+
+struct net_limits {
+	unsigned handshake_ms; /* for the TLS handshake */
+	size_t max_connections;
+};
+
+/* loops: n of them, not running yet. NULL when out of memory. Main thread. */
+struct net *net_new(struct loop *const *loops, unsigned n, const struct net_limits *limits);
+void net_free(struct net *net); /* after all loops have stopped; closes what is left */
+void net_set_limits(struct net *net, const struct net_limits *limits); /* any thread */
+
+/*
+ * Server certificate and tickets. Loads and checks certificate chain and key (PEM files); on success
+ * new handshakes use them on every loop, running connections go on. On failure everything stays as
+ * it was. TLS 1.2 (ECDHE with AES-GCM or ChaCha20) and 1.3; a client certificate is asked for and
+ * never required or verified against a chain here; no renegotiation, no compression, no 0-RTT;
+ * stateless tickets whose keys rotate every ticket_rotation_s, the key before is honoured once
+ * more. Any thread but one at a time. 0 or ERR_INVALID with error.
+ */
+int net_tls_load(struct net *net, const char *cert_file, const char *key_file,
+	unsigned ticket_rotation_s, char error[static NET_ERROR_LEN]);
+
+struct net_listener_spec {
+	const char *address; /* "127.0.0.1:8883", "[::1]:0"; port 0: a free one */
+	bool tls;
+	/* A connection is there, handshake done (tls): install a handler. On its loop. */
+	void (*on_accept)(struct conn *c, void *arg);
+	void *arg;
+};
+/*
+ * Opens a listener: a socket for each loop with SO_REUSEPORT; the address is bound once without it
+ * first, so that one in use is an error. ret_port (may be NULL) gets the port. Accepting starts when
+ * the loops run and net_accept(true) was called. Main thread, before the loops run. 0, ERR_INVALID
+ * (address), ERR_IO with error (in use, not permitted).
+ */
+int net_listen(struct net *net, const struct net_listener_spec *spec, unsigned *ret_port,
+	char error[static NET_ERROR_LEN]);
+/* Starts or stops accepting on all loops; stopping closes the listening sockets for good. Any
+ * thread; takes effect in each loop's next turn. */
+void net_accept(struct net *net, bool on);
+/* Open connections in all. Any thread. */
+size_t net_connections(const struct net *net);
+
+#endif
