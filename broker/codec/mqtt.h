@@ -23,7 +23,8 @@ enum mqtt_version { MQTT_V311 = 4, MQTT_V5 = 5 };
 enum mqtt_reason {
 	MQTT_SUCCESS = 0x00, MQTT_GRANTED_QOS1 = 0x01, MQTT_GRANTED_QOS2 = 0x02,
 	MQTT_DISCONNECT_WITH_WILL = 0x04, MQTT_NO_MATCHING_SUBSCRIBERS = 0x10,
-	MQTT_NO_SUBSCRIPTION_EXISTED = 0x11, MQTT_UNSPECIFIED = 0x80, MQTT_MALFORMED_PACKET = 0x81,
+	MQTT_NO_SUBSCRIPTION_EXISTED = 0x11, MQTT_CONTINUE_AUTHENTICATION = 0x18,
+	MQTT_REAUTHENTICATE = 0x19, MQTT_UNSPECIFIED = 0x80, MQTT_MALFORMED_PACKET = 0x81,
 	MQTT_PROTOCOL_ERROR = 0x82, MQTT_IMPLEMENTATION_ERROR = 0x83,
 	MQTT_UNSUPPORTED_VERSION = 0x84, MQTT_CLIENT_ID_INVALID = 0x85,
 	MQTT_BAD_USER_OR_PASSWORD = 0x86, MQTT_NOT_AUTHORIZED = 0x87, MQTT_UNAVAILABLE = 0x88,
@@ -57,7 +58,8 @@ struct mqtt_will {
 	uint8_t qos;
 	bool retain;
 	struct slice topic, payload;
-	struct slice props;    /* those that travel with the message, encoded (see struct msg) */
+	struct slice props;    /* as in struct mqtt_publish; mqtt_will_travelling copies them */
+	bool props_travel;     /* every one of props travels with the message */
 	uint32_t delay;        /* s */
 	bool has_expiry;
 	uint32_t expiry;       /* s */
@@ -82,10 +84,14 @@ struct mqtt_connect {
 
 /*
  * 0, ERR_MALFORMED, ERR_PROTOCOL, or ERR_INVALID when the protocol name or level is unknown
- * (answered with 0x84 / 1). ret_code: the CONNACK reason code in terms of MQTT 5. ret->version is set
- * as soon as it is known, so that the refusal is spoken in the client's version (0 if it is not).
+ * (answered with 0x84 / 1). ret_code: the CONNACK reason code in terms of MQTT 5 (0x90 for a will
+ * topic that is no topic name). ret->version is set as soon as it is known, so that the refusal is
+ * spoken in the client's version: 0 if it is not (a foreign protocol name): close without a word.
  */
 int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *ret, uint8_t *ret_code);
+/* Appends those of w->props that travel with the will message (see struct msg); all of them, as they
+ * stand, where w->props_travel. 0 or buf's error. */
+int mqtt_will_travelling(const struct mqtt_will *w, struct buf *out);
 
 struct mqtt_publish {
 	uint8_t qos;
@@ -96,7 +102,7 @@ struct mqtt_publish {
 	uint16_t alias; /* 0: none */
 	bool has_expiry;
 	uint32_t expiry;    /* s */
-	struct slice props; /* all properties as sent, without their length */
+	struct slice props; /* the properties as sent, from the first to the last that travels */
 	bool props_travel;  /* every one of props travels with the message: props can be copied whole */
 	bool payload_is_utf8; /* payload format indicator 1 */
 };
