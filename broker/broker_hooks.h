@@ -9,21 +9,6 @@
 #include "server/base/end.h"
 #include "server/base/principal.h"
 
-/* Does a principal that was let in before still stand? (its identity has changed) */
-struct recheck_request {
-	struct loop *loop;
-	struct principal *principal; /* borrowed until done */
-	void (*done)(struct recheck_request *r); /* exactly once, on loop, maybe at once */
-	void *user;
-	/* Out. 0: as before. ERR_UNAUTHENTICATED: end it, for the reason in end. ERR_NOT_FOUND: the
-	 * identity (this generation) is gone: end it and forget its session and retained messages.
-	 * ERR_UNAVAILABLE: not known now; it will be asked again by the next resync. */
-	int err;
-	enum end_reason end;
-	struct recheck_request *next; /* the answerer's */
-	void *state;
-};
-
 struct broker_hooks {
 	void *ctx;
 	void (*authenticate)(void *ctx, struct auth_request *r);

@@ -1,20 +1,21 @@
 /*
- * The question "who is this?", as one asynchronous request: asked by the MQTT front end (broker) and
- * by device HTTPS (ingest), answered by the registry. Everything on the asking loop.
+ * The question "who is this?", as one asynchronous request: asked by the MQTT front end (broker)
+ * and by device HTTPS (ingest), answered by the registry. Everything on the asking loop.
  */
 #ifndef HF_BASE_AUTH_H
 #define HF_BASE_AUTH_H
 
 #include "server/base/deny.h"
+#include "server/base/end.h"
 #include "server/base/loop.h"
 #include "server/base/principal.h"
 
 struct auth_request {
 	/* In; the slices must live until done is called. */
 	struct loop *loop;
-	bool https;                 /* Authorization header for a device id, else an MQTT CONNECT */
-	bool anonymous_allowed;     /* the listener lets in clients without credentials */
-	struct slice client_id;     /* MQTT: the client id (assigned when it was empty) */
+	bool https;             /* Authorization header for a device id, else an MQTT CONNECT */
+	bool anonymous_allowed; /* the listener lets in clients without credentials */
+	struct slice client_id; /* MQTT: the client id (assigned when it was empty) */
 	bool has_username, has_password;
 	struct slice username, password;
 	struct slice device_id;     /* HTTPS: from the path, decoded; with "/module" for modules */
@@ -32,6 +33,21 @@ struct auth_request {
 	/* The answerer's. */
 	struct auth_request *next;
 	struct loop_timer timer;
+	void *state;
+};
+
+/* Does a principal that was let in before still stand? (its identity has changed) */
+struct recheck_request {
+	struct loop *loop;
+	struct principal *principal; /* borrowed until done */
+	void (*done)(struct recheck_request *r); /* exactly once, on loop, maybe at once */
+	void *user;
+	/* Out. 0: as before. ERR_UNAUTHENTICATED: end it, for the reason in end. ERR_NOT_FOUND: the
+	 * identity (this generation) is gone: end it and forget its session and retained messages.
+	 * ERR_UNAVAILABLE: not known now; it will be asked again by the next resync. */
+	int err;
+	enum end_reason end;
+	struct recheck_request *next; /* the answerer's */
 	void *state;
 };
 

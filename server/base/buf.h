@@ -28,13 +28,15 @@ static inline size_t buf_len(const struct buf *b)
 }
 static inline struct slice buf_slice(const struct buf *b)
 {
-	return slice_make(b->data + b->start, b->end - b->start);
+	return slice_make(b->data ? b->data + b->start : NULL, b->end - b->start);
 }
 
 /* Makes room for n more bytes and returns where they go, NULL past the cap or out of memory;
  * buf_added tells how many of them were written. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_added(struct buf *b, size_t n);
+/* Makes room for n more bytes: 0, ERR_TOO_BIG past the cap, ERR_NOMEM. */
+int buf_ensure(struct buf *b, size_t n);
 /* Append: 0, ERR_TOO_BIG past the cap, ERR_NOMEM. On failure nothing was appended. */
 int buf_append(struct buf *b, const void *p, size_t n);
 int buf_append_str(struct buf *b, const char *s);

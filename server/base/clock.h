@@ -13,8 +13,8 @@ uint64_t clock_us(void); /* monotonic */
 int64_t clock_wall_us(void);
 
 #define CLOCK_RFC3339_LEN 25 /* "2026-11-22T18:40:26.123Z" and NUL */
-/* Writes RFC 3339 in UTC with milliseconds. us: wall-clock microseconds since 1970, years 1 to 9999;
- * outside of them the nearest. Returns out. */
+/* Writes RFC 3339 in UTC with milliseconds. us: wall-clock microseconds since 1970, years 1 to
+ * 9999; outside of them the nearest. Returns out. */
 const char *clock_rfc3339(int64_t us, char out[static CLOCK_RFC3339_LEN]);
 /* Parses RFC 3339 (any offset, fraction of 0 to 9 digits, 'T' or 't'). 0 or ERR_INVALID. */
 int clock_parse_rfc3339(const char *s, size_t n, int64_t *ret_us);

@@ -27,7 +27,7 @@ bool crypto_equal(const void *a, const void *b, size_t n);
 void crypto_sha256(struct slice in, uint8_t out[static CRYPTO_HASH_LEN]);
 /* HMAC-SHA-256 (RFC 2104) over the concatenation of a and b. */
 void crypto_hmac_sha256(
-	struct slice key, struct slice a, struct slice b, uint8_t out[static CRYPTO_HASH_LEN]);
+        struct slice key, struct slice a, struct slice b, uint8_t out[static CRYPTO_HASH_LEN]);
 
 /*
  * AES-256-GCM (NIST SP 800-38D). seal writes plain.n bytes of ciphertext and then the tag to out
@@ -36,11 +36,11 @@ void crypto_hmac_sha256(
  * context keeps the last key. open: ERR_CORRUPT where the tag does not fit; out is wiped then.
  */
 int crypto_seal(const uint8_t key[static CRYPTO_KEY_LEN],
-	const uint8_t nonce[static CRYPTO_NONCE_LEN], struct slice aad, struct slice plain,
-	uint8_t *out);
+        const uint8_t nonce[static CRYPTO_NONCE_LEN], struct slice aad, struct slice plain,
+        uint8_t *out);
 int crypto_open(const uint8_t key[static CRYPTO_KEY_LEN],
-	const uint8_t nonce[static CRYPTO_NONCE_LEN], struct slice aad, struct slice sealed,
-	uint8_t *out);
+        const uint8_t nonce[static CRYPTO_NONCE_LEN], struct slice aad, struct slice sealed,
+        uint8_t *out);
 
 /* Base64 (RFC 4648 section 4, padded). encode: out holds 4*((n+2)/3)+1 bytes, NUL added; returns
  * the length. decode: strict (no white space, canonical padding); out holds 3*(s.n/4) bytes;

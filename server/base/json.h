@@ -12,7 +12,7 @@
 #include "server/base/slice.h"
 
 struct json_limits {
-	size_t bytes;  /* of the text */
+	size_t bytes; /* of the text */
 	unsigned depth;
 	unsigned values; /* of all kinds */
 };
@@ -22,11 +22,12 @@ extern const struct json_limits json_limits_body; /* 1 MiB, depth 32, 65,536 val
 /* Parses one JSON value (RFC 8259). 0; ERR_TOO_BIG (bytes, depth or values over the limit) or
  * ERR_INVALID, with a text in error for the caller to see. *ret is the caller's. */
 int json_read(struct slice text, const struct json_limits *limits, json_t **ret,
-	char error[static JSON_ERROR_LEN]);
+        char error[static JSON_ERROR_LEN]);
 /* Whether the bytes are one valid JSON text of any kind (scalars too) in valid UTF-8, checked
  * without building it: no allocation, depth at most 256, else false. */
 bool json_is_valid(struct slice text);
-/* Appends s as a JSON string with quotes, escaped; invalid UTF-8 becomes U+FFFD. 0 or buf's error. */
+/* Appends s as a JSON string with quotes, escaped; invalid UTF-8 becomes U+FFFD. 0 or buf's error.
+ */
 int json_append_string(struct buf *out, struct slice s);
 /* RFC 7396: applies patch to target (both borrowed), returns a new value or NULL (memory). */
 json_t *json_merge_patch(const json_t *target, const json_t *patch);

@@ -38,18 +38,18 @@ struct log_site {
 	_Atomic uint32_t suppressed;
 };
 
-#define LOG_AT(lvl, event, ...)                                                                    \
-	do {                                                                                       \
-		static struct log_site _site;                                                      \
-		const struct log_field _fields[] = {{0}, ##__VA_ARGS__};                           \
-		if (log_enabled(lvl))                                                              \
-			log_write(&_site, lvl, event, _fields + 1,                                 \
-				sizeof(_fields) / sizeof(_fields[0]) - 1);                         \
+#define LOG_AT(lvl, event, ...)                                            \
+	do {                                                               \
+		static struct log_site _site;                              \
+		const struct log_field _fields[] = {{0}, ##__VA_ARGS__};   \
+		if (log_enabled(lvl))                                      \
+			log_write(&_site, lvl, event, _fields + 1,         \
+			        sizeof(_fields) / sizeof(_fields[0]) - 1); \
 	} while (0)
 
 bool log_enabled(enum log_level level);
 void log_write(struct log_site *site, enum log_level level, const char *event,
-	const struct log_field *fields, size_t n);
+        const struct log_field *fields, size_t n);
 
 /* Starts the log's thread: until then, and after log_stop, lines are written at once. */
 int log_start(void);

@@ -8,6 +8,7 @@
 #ifndef HF_BASE_MAIL_H
 #define HF_BASE_MAIL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,7 +26,9 @@ struct mailbox {
 
 /* 0 or ERR_IO (no descriptor left). */
 int mailbox_init(struct mailbox *box);
-void mailbox_done(struct mailbox *box); /* must be empty */
+/* The mailbox must be empty, and every thread that posts to it joined (or known to be past its
+ * last mail_flush): a pusher touches the eventfd after its mail can be taken. */
+void mailbox_done(struct mailbox *box);
 
 /* Any thread: notes the mail for the next mail_flush of this thread. */
 void mail_post(struct mailbox *to, struct mail *m);
@@ -38,6 +41,12 @@ void mail_send(struct mailbox *to, struct mail *m);
 size_t mailbox_run(struct mailbox *box);
 /* Owner thread: takes all mail as a list in order of arrival, without delivering it. */
 struct mail *mailbox_take(struct mailbox *box);
+/* The two halves of mailbox_run for an owner that watches the eventfd edge-triggered and so need
+ * not clear it: take without clearing, and deliver a list. */
+struct mail *mailbox_take_uncleared(struct mailbox *box);
+size_t mail_deliver(struct mail *list);
+/* Any thread: makes the eventfd readable without mail. */
+void mailbox_wake(struct mailbox *box);
 /* Owner thread: blocks until there is mail or the time-out (ms, -1 for ever) has passed. */
 bool mailbox_wait(struct mailbox *box, int timeout_ms);
 
@@ -49,9 +58,9 @@ bool mailbox_wait(struct mailbox *box, int timeout_ms);
  * timeout of -1 where the answering thread is sure to answer.
  */
 struct mail_wait {
-	atomic_int left;
-	int efd_unused;
-	void *impl;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	int left;
 };
 int mail_wait_init(struct mail_wait *w, int answers);
 void mail_wait_done(struct mail_wait *w);

@@ -25,6 +25,8 @@ struct map {
 uint64_t hash_bytes(const void *p, size_t n);
 /* The same under a fixed key: equal in every process and run, for choosing lanes and homes. */
 uint64_t hash_stable(const void *p, size_t n);
+/* The same under a key of the caller's. */
+uint64_t hash_keyed(const uint64_t key[static 2], const void *p, size_t n);
 
 void map_init(struct map *m);
 void map_free(struct map *m); /* the table, not the values */

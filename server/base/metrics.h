@@ -12,11 +12,11 @@
 enum metric {
 #define COUNTER(id, name, help) METRIC_##id,
 #define GAUGE(id, name, help) METRIC_##id,
-#define COUNTER_BY(id, name, label, count, label_of, help)                                         \
+#define COUNTER_BY(id, name, label, count, label_of, help) \
 	METRIC_##id, METRIC_##id##_last = METRIC_##id + (count)-1,
 #define HISTOGRAM(id, name, help) METRIC_##id, METRIC_##id##_last = METRIC_##id + 17,
-#include "server/base/metrics_tables.h"
 #include "server/base/metrics.def"
+#include "server/base/metrics_tables.h"
 #undef COUNTER
 #undef GAUGE
 #undef COUNTER_BY
@@ -38,7 +38,8 @@ void metric_set(enum metric m, int64_t v);
 void metric_observe_us(enum metric m, uint64_t us);
 
 int64_t metric_read(enum metric m);
-/* Appends everything in the Prometheus text format 0.0.4, process_* figures too. 0 or buf's error. */
+/* Appends everything in the Prometheus text format 0.0.4, process_* figures too. 0 or buf's error.
+ */
 int metrics_render(struct buf *out);
 
 #endif

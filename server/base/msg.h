@@ -19,14 +19,15 @@ struct msg {
 	bool retain; /* as published */
 	bool expires;
 	uint16_t topic_len;
-	uint32_t props_len;   /* see below */
+	uint32_t props_len; /* see below */
 	uint32_t payload_len;
-	uint64_t expires_ms;  /* monotonic ms when it expires (Message Expiry Interval), if expires */
-	int64_t received_us;  /* wall clock, when the hub received it */
-	/* topic; then the PUBLISH properties that travel with a message, encoded as on the wire without
-	 * their length prefix and in their order: payload format, content type, response topic,
-	 * correlation data, user properties (never topic alias, subscription id, expiry: the expiry
-	 * is above); then the payload */
+	uint64_t
+	        expires_ms; /* monotonic ms when it expires (Message Expiry Interval), if expires */
+	int64_t received_us; /* wall clock, when the hub received it */
+	/* topic; then the PUBLISH properties that travel with a message, encoded as on the wire
+	 * without their length prefix and in their order: payload format, content type, response
+	 * topic, correlation data, user properties (never topic alias, subscription id, expiry: the
+	 * expiry is above); then the payload */
 	uint8_t bytes[];
 };
 

@@ -38,13 +38,13 @@ struct principal {
 	uint32_t perms;      /* enum permission, for keys and tokens */
 	uint64_t device_key; /* the number of this generation of the device; 0 unless a device */
 	int64_t expires_at;  /* wall-clock seconds when the credential expires; 0: never */
-	/* Which credential let it in: the first 8 bytes of SHA-256 over it; when the identity changes
-	 * and none of its credentials has this tag any more, the connection ends. */
+	/* Which credential let it in: the first 8 bytes of SHA-256 over it; when the identity
+	 * changes and none of its credentials has this tag any more, the connection ends. */
 	uint8_t credential_tag[8];
 	bool via_key; /* a device let in by an access key: key_name is set */
 	uint8_t id_len, key_name_len;
-	/* device id (with "/module"), key name or token name; then the access key's name; NULs after
-	 * each */
+	/* device id (with "/module"), key name or token name; then the access key's name; NULs
+	 * after each */
 	char text[];
 };
 

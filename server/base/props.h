@@ -39,8 +39,8 @@ enum prop_id {
 };
 
 struct prop {
-	uint8_t id;        /* enum prop_id */
-	uint32_t number;   /* byte, two byte, four byte and variable byte integers */
+	uint8_t id;         /* enum prop_id */
+	uint32_t number;    /* byte, two byte, four byte and variable byte integers */
 	struct slice value; /* UTF-8 string or binary data; of a user property the value */
 	struct slice name;  /* of a user property */
 	struct slice raw;   /* the whole encoded property, id included */

@@ -47,6 +47,8 @@ static inline bool slice_has_prefix(struct slice s, struct slice prefix)
 /* The rest of s from offset off on (empty where off is past the end). */
 static inline struct slice slice_from(struct slice s, size_t off)
 {
+	if (s.n == 0)
+		return s;
 	return off >= s.n ? (struct slice){s.p + s.n, 0} : (struct slice){s.p + off, s.n - off};
 }
 

@@ -1,0 +1,119 @@
+/*
+ * The port through which the registry keeps identities; storage (PostgreSQL) and storage/ram (tests)
+ * implement it. Keys are plain here and wrapped by the implementation; whoever holds a record wipes
+ * it with device_record_done / access_key_record_done.
+ */
+#ifndef HF_REGISTRY_STORE_H
+#define HF_REGISTRY_STORE_H
+
+#include "server/base/device_id.h"
+#include "server/base/mail.h"
+#include "server/base/principal.h"
+
+#define SYM_KEY_MAX 128 /* bytes of a symmetric key, decoded; made ones have 64 */
+#define SYM_KEY_MIN 16
+#define GENERATION_ID_LEN 32 /* hex */
+#define ETAG_LEN 24
+#define STATUS_REASON_MAX 128
+
+struct sym_key {
+	uint8_t bytes[SYM_KEY_MAX];
+	uint8_t len; /* 0: none */
+};
+
+enum device_auth { DEVICE_AUTH_SAS, DEVICE_AUTH_SECRET };
+
+struct device_record {
+	uint64_t device_key; /* the store's number of this generation; given on insert */
+	char id[DEVICE_ID_MAX + 1];
+	char generation_id[GENERATION_ID_LEN + 1]; /* given on insert */
+	char etag[ETAG_LEN + 1];                   /* given on every write */
+	bool enabled;
+	char status_reason[STATUS_REASON_MAX + 1];
+	enum device_auth auth;
+	struct sym_key primary, secondary; /* sas */
+	uint8_t secret_mac[32];            /* secret: its HMAC under the hub's key */
+	char *tags;                        /* a JSON object as text, malloc'ed; NULL: {} */
+	int64_t created_us, updated_us;
+	/* as last written by a hub; a live connection of this hub is known better by the broker */
+	bool connected;
+	int64_t connected_us, last_activity_us; /* 0: never */
+};
+/* Wipes keys and frees what the record owns (not the record itself). */
+void device_record_done(struct device_record *r);
+
+struct access_key_record {
+	char name[KEY_NAME_MAX + 1];
+	uint32_t perms;
+	char etag[ETAG_LEN + 1];
+	struct sym_key primary, secondary;
+	int64_t created_us, updated_us;
+};
+void access_key_record_done(struct access_key_record *r);
+
+/* An asynchronous look-up, made on a loop. Several are answered by one query. */
+struct identity_lookup {
+	struct mail mail; /* the answer; deliver is the asker's */
+	struct mailbox *reply_to;
+	bool is_key;      /* an access key by name, else a device by id */
+	char id[DEVICE_ID_MAX + 1];
+	/* Out. 0; ERR_NOT_FOUND; ERR_UNAVAILABLE (database away); ERR_CORRUPT (keys do not unwrap). */
+	int err;
+	union {
+		struct device_record device;
+		struct access_key_record key;
+	};
+};
+
+/* What a write may demand of what is there: etag NULL: nothing; "*": that it exists; else that etag. */
+struct store_match {
+	const char *etag;
+};
+
+struct registry_store {
+	void *ctx;
+
+	/* On a loop, never blocks. */
+	void (*lookup)(void *ctx, struct identity_lookup *l);
+	/* The change feed: monotonic ms until which this process surely hears of every change within
+	 * the promised second (0: the feed is down); epoch rises each time it came back after a gap:
+	 * what was cached under an older epoch must not be used. Any thread, no lock. */
+	uint64_t (*feed_fresh_until_ms)(void *ctx);
+	uint64_t (*feed_epoch)(void *ctx);
+	/* HMAC-SHA-256 of a secret or token under the hub's key, for purpose ("secret", "token"). */
+	void (*mac)(void *ctx, const char *purpose, struct slice in, uint8_t out[static 32]);
+
+	/* On threads that may block (API workers): one transaction each. 0; ERR_EXISTS;
+	 * ERR_NOT_FOUND; ERR_STALE (match); ERR_UNAVAILABLE (database away); ERR_TOO_BIG;
+	 * ERR_INTERNAL. Writes fill in what the store gives (device_key, generation_id, etag, times). */
+	int (*device_insert)(void *ctx, struct device_record *r);
+	int (*device_get)(void *ctx, const char *id, struct device_record *ret);
+	/* Ordered by id (bytewise), ids greater than after (NULL: from the start). *ret_n <= limit;
+	 * records to be done with by the caller, the array freed. */
+	int (*device_list)(void *ctx, const char *after, unsigned limit, struct device_record **ret,
+		unsigned *ret_n);
+	int (*device_update)(void *ctx, struct device_record *r, struct store_match match);
+	int (*device_delete)(void *ctx, const char *id, struct store_match match);
+	/* Devices in all, and disabled ones. */
+	int (*device_count)(void *ctx, uint64_t *ret_all, uint64_t *ret_disabled);
+
+	int (*access_key_insert)(void *ctx, struct access_key_record *r);
+	int (*access_key_get)(void *ctx, const char *name, struct access_key_record *ret);
+	int (*access_key_list)(void *ctx, const char *after, unsigned limit,
+		struct access_key_record **ret, unsigned *ret_n);
+	int (*access_key_update)(void *ctx, struct access_key_record *r, struct store_match match);
+	int (*access_key_delete)(void *ctx, const char *name, struct store_match match);
+
+	/* The bearer token with that MAC: its role's permissions, name, expiry (wall s, 0 never). */
+	int (*token_get)(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
+		char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires);
+
+	/* Idempotency-Key of POST (24 h): get: 0 with the answer that was given, ERR_NOT_FOUND, or
+	 * ERR_CONFLICT (same key, another request). The answer is sealed at rest. body malloc'ed. */
+	int (*idempotency_get)(void *ctx, struct slice key, const uint8_t request_hash[static 32],
+		int *ret_status, char **ret_body, size_t *ret_len, char **ret_location);
+	int (*idempotency_put)(void *ctx, struct slice key, const uint8_t request_hash[static 32],
+		int status, struct slice body, const char *location);
+};
+
+#endif
