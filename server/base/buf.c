@@ -127,6 +127,14 @@ void buf_consume(struct buf *b, size_t n)
 		buf_free(b);
 }
 
+void buf_truncate(struct buf *b, size_t len)
+{
+	assert(len <= buf_len(b));
+	b->end = b->start + (uint32_t)len;
+	if (len == 0)
+		buf_free(b);
+}
+
 char *buf_steal(struct buf *b, size_t *ret_len)
 {
 	if (!b->data && buf_grow(b, 0) < 0)

@@ -44,6 +44,8 @@ int buf_append_byte(struct buf *b, uint8_t byte);
 int buf_printf(struct buf *b, const char *fmt, ...) HF_PRINTF(2, 3);
 /* Drops n bytes from the front; frees the memory when nothing is left. */
 void buf_consume(struct buf *b, size_t n);
+/* Drops everything behind the first len bytes. */
+void buf_truncate(struct buf *b, size_t len);
 /* Hands the content over as a malloc'ed NUL-terminated string (NUL not counted in *ret_len, which
  * may be NULL) and leaves the buffer empty. NULL when out of memory. */
 char *buf_steal(struct buf *b, size_t *ret_len);

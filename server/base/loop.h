@@ -1,6 +1,6 @@
 /*
  * An event loop: one thread, one libevent base (without locks), one mailbox, a timer wheel.
- * A turn is: mail, timers, sockets, then the end-of-turn hooks (flush connections), then
+ * A turn is: sockets and timers, then mail, then the end-of-turn hooks (flush connections), then
  * mail_flush. Everything here is for the loop's own thread, except where "any thread" is said.
  */
 #ifndef HF_BASE_LOOP_H

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "server/base/buf.h"
+#include "server/base/metrics_tables.h"
 
 enum metric {
 #define COUNTER(id, name, help) METRIC_##id,
@@ -16,7 +17,6 @@ enum metric {
 	METRIC_##id, METRIC_##id##_last = METRIC_##id + (count)-1,
 #define HISTOGRAM(id, name, help) METRIC_##id, METRIC_##id##_last = METRIC_##id + 17,
 #include "server/base/metrics.def"
-#include "server/base/metrics_tables.h"
 #undef COUNTER
 #undef GAUGE
 #undef COUNTER_BY
