@@ -1,0 +1,525 @@
+#include "server/hub.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/policy.h"
+#include "registry/registry.h"
+#include "server/api/api.h"
+#include "server/base/cleanup.h"
+#include "server/base/clock.h"
+#include "server/base/crypto.h"
+#include "server/base/err.h"
+#include "server/base/log.h"
+#include "server/base/loop.h"
+#include "server/base/metrics.h"
+#include "server/front.h"
+#include "server/net/net.h"
+#include "storage/storage.h"
+
+#define HUB_MAX_LOOPS 16
+#define HUB_API_WORKERS 4
+#define WATCHDOG_MS 5000
+
+struct hub {
+	struct config *cfg;
+	unsigned n_loops;
+	struct loop *loops[HUB_MAX_LOOPS];
+	pthread_t threads[HUB_MAX_LOOPS];
+	unsigned n_running;
+	struct storage *storage;
+	struct registry *registry;
+	struct broker *broker;
+	struct net *net;
+	struct api *api;
+	struct front mqtts, mqtt;
+	unsigned https_port, mqtts_port;
+	atomic_bool accepting; /* false before the start and while draining */
+	bool storage_runs;
+};
+
+/* ---- wiring: hooks and ports ---- */
+
+static void hook_authenticate(void *ctx, struct auth_request *r)
+{
+	registry_authenticate(((struct hub *)ctx)->registry, r);
+}
+
+static void hook_recheck(void *ctx, struct recheck_request *r)
+{
+	registry_recheck(((struct hub *)ctx)->registry, r);
+}
+
+static bool hook_claimed_id(void *ctx HF_UNUSED, struct slice username, struct slice *ret)
+{
+	return registry_claimed_id(username, ret);
+}
+
+static bool hook_may_publish(void *ctx HF_UNUSED, const struct principal *p, struct slice topic)
+{
+	return policy_may_publish(p, topic);
+}
+
+static bool hook_may_subscribe(void *ctx HF_UNUSED, const struct principal *p, struct slice filter)
+{
+	return policy_may_subscribe(p, filter);
+}
+
+static void hook_presence(void *ctx, const struct principal *p, bool connected, int64_t when_us)
+{
+	if (p->device_key)
+		storage_note_presence(
+		        ((struct hub *)ctx)->storage, p->device_key, connected, when_us);
+}
+
+/* An identity changed, heard from the feed or done by a worker of this process: the registry's
+ * caches first, so that the broker's rechecks (behind it in each loop's mailbox) read anew. */
+static void tell_broker(
+        struct hub *hub, bool is_key, struct slice id, uint64_t device_key, bool gone)
+{
+	if (gone && !is_key)
+		broker_device_gone(hub->broker, device_key);
+	else
+		broker_identity_changed(hub->broker, is_key, id);
+}
+
+static void feed_changed(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone)
+{
+	struct hub *hub = ctx;
+
+	registry_forget(hub->registry, is_key, id, false);
+	tell_broker(hub, is_key, id, device_key, gone);
+	mail_flush();
+}
+
+static void feed_resync(void *ctx)
+{
+	struct hub *hub = ctx;
+
+	registry_forget_all(hub->registry);
+	broker_recheck_all(hub->broker);
+	mail_flush();
+}
+
+static void observe_write(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone)
+{
+	tell_broker(ctx, is_key, id, device_key, gone);
+	mail_flush();
+}
+
+static void hub_readiness(void *ctx, struct api_readiness *ret)
+{
+	struct hub *hub = ctx;
+	struct storage_health health;
+
+	*ret = (struct api_readiness){0};
+	storage_health(hub->storage, &health);
+	if (!atomic_load(&hub->accepting))
+		ret->reasons[ret->n_reasons++] = "the hub is starting or draining";
+	if (!health.lanes_up)
+		ret->reasons[ret->n_reasons++] = "the database does not take batches";
+	if (!health.feed_fresh)
+		ret->reasons[ret->n_reasons++] = "the change feed is down";
+	if (health.one_role)
+		ret->warnings[ret->n_warnings++] =
+		        "database.url and database.owner_url are one role";
+	if (!health.maintenance_ok)
+		ret->warnings[ret->n_warnings++] = "partitions are not made ahead of time";
+	ret->ready = ret->n_reasons == 0;
+}
+
+/* ---- settings of the rooms ---- */
+
+static struct broker_limits broker_limits_of(const struct config *c)
+{
+	return (struct broker_limits){
+	        .connect_ms = (unsigned)c->mqtt_connect_timeout * 1000,
+	        .max_packet_size = (size_t)c->mqtt_max_packet_size,
+	        .max_payload = (size_t)c->mqtt_max_payload,
+	        .max_keep_alive = (unsigned)c->mqtt_max_keep_alive,
+	        .receive_maximum = (unsigned)c->mqtt_receive_maximum,
+	        .max_inflight = (unsigned)c->mqtt_max_inflight,
+	        .topic_alias_maximum = (unsigned)c->mqtt_topic_alias_maximum,
+	        .max_topic_levels = (unsigned)c->mqtt_max_topic_levels,
+	        .max_subscriptions = (size_t)c->mqtt_max_subscriptions,
+	        .max_queued_messages = (size_t)c->mqtt_max_queued_messages,
+	        .max_queued_bytes = (size_t)c->mqtt_max_queued_bytes,
+	        .max_session_expiry = (uint32_t)c->mqtt_max_session_expiry,
+	        .max_sessions = (size_t)c->mqtt_max_sessions,
+	        .max_retained = (size_t)c->mqtt_max_retained,
+	        .max_retained_bytes = (size_t)c->mqtt_max_retained_bytes,
+	        .output_soft_bytes = (size_t)c->mqtt_output_soft_bytes,
+	        .output_hard_bytes = (size_t)c->mqtt_output_hard_bytes,
+	        .store_queue_bytes = (size_t)c->storage_queue_bytes,
+	        .store_filters = c->telemetry_store.items,
+	        .n_store_filters = c->telemetry_store.n,
+	};
+}
+
+static struct registry_limits registry_limits_of(const struct config *c)
+{
+	return (struct registry_limits){
+	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
+	        .cache_entries = (size_t)c->registry_cache_entries,
+	        .hub_names = c->hub_name.items,
+	        .n_hub_names = c->hub_name.n,
+	};
+}
+
+static struct http_limits http_limits_of(const struct config *c)
+{
+	return (struct http_limits){
+	        .head_bytes = (size_t)c->https_max_head_bytes,
+	        .body_bytes = (size_t)c->https_max_body_bytes,
+	        .head_ms = (unsigned)c->https_head_timeout * 1000,
+	        .body_ms = (unsigned)c->https_body_timeout * 1000,
+	        .idle_ms = (unsigned)c->https_idle_timeout * 1000,
+	};
+}
+
+static struct net_limits net_limits_of(const struct config *c)
+{
+	return (struct net_limits){
+	        .handshake_ms = (unsigned)c->mqtt_connect_timeout * 1000,
+	        .max_connections = (size_t)c->hub_max_connections,
+	};
+}
+
+static const char *log_format_words[] = {"text", "json"};
+
+static void log_configure_from(const struct config *c)
+{
+	log_configure(
+	        (enum log_level)c->log_level, strcmp(log_format_words[c->log_format], "json") == 0);
+}
+
+/* ---- start ---- */
+
+static int open_storage(struct hub *hub, char *error)
+{
+	const struct config *c = hub->cfg;
+	struct storage_settings settings = {
+	        .url = c->database_url,
+	        .owner_url = c->database_owner_url[0] ? c->database_owner_url : c->database_url,
+	        .master_key_file = c->secrets_master_key,
+	        .owner_token_file = c->secrets_owner_token,
+	        .owner_connection_file = c->secrets_owner_connection,
+	        .connect_timeout_s = (unsigned)c->database_connect_timeout,
+	        .lanes = (unsigned)c->storage_lanes,
+	        .batch_rows = (unsigned)c->storage_batch_rows,
+	        .batch_bytes = (size_t)c->storage_batch_bytes,
+	        .queue_bytes = (size_t)c->storage_queue_bytes,
+	        .retention_days = (unsigned)c->telemetry_retention_days,
+	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
+	};
+	char why[STORAGE_ERROR_LEN];
+	int r;
+
+	if (!c->database_url[0]) {
+		snprintf(error, HUB_ERROR_LEN,
+		        "database.url is not set: make run has a private cluster, else set "
+		        "HOLDFAST_DATABASE_URL");
+		return ERR_INVALID;
+	}
+	r = storage_open(&settings, &hub->storage, why);
+	if (r < 0)
+		snprintf(error, HUB_ERROR_LEN, "%s", why);
+	return r;
+}
+
+static int make_rooms(struct hub *hub)
+{
+	struct registry_store registry_store = storage_registry(hub->storage);
+	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
+	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);
+	struct broker_limits broker_limits = broker_limits_of(hub->cfg);
+	struct net_limits net_limits = net_limits_of(hub->cfg);
+	const struct broker_hooks hooks = {
+	        .ctx = hub,
+	        .authenticate = hook_authenticate,
+	        .recheck = hook_recheck,
+	        .claimed_id = hook_claimed_id,
+	        .may_publish = hook_may_publish,
+	        .may_subscribe = hook_may_subscribe,
+	        .presence = hook_presence,
+	};
+
+	for (unsigned i = 0; i < hub->n_loops; i++) {
+		hub->loops[i] = loop_new(i);
+		if (!hub->loops[i])
+			return ERR_NOMEM;
+	}
+	hub->registry = registry_new(hub->loops, hub->n_loops, &registry_store, &registry_limits);
+	if (!hub->registry)
+		return ERR_NOMEM;
+	registry_set_observer(hub->registry, observe_write, hub);
+	hub->broker = broker_new(
+	        hub->loops, hub->n_loops, &hooks, &telemetry_store, &broker_limits);
+	if (!hub->broker)
+		return ERR_NOMEM;
+	hub->net = net_new(hub->loops, hub->n_loops, &net_limits);
+	if (!hub->net)
+		return ERR_NOMEM;
+	hub->api = api_new(&(struct api_deps){
+	        .registry = hub->registry,
+	        .broker = hub->broker,
+	        .telemetry = storage_query(hub->storage),
+	        .ctx = hub,
+	        .readiness = hub_readiness,
+	        .http = http_limits_of(hub->cfg),
+	        .device_body_bytes = (size_t)hub->cfg->mqtt_max_payload,
+	        .device_inflight = (unsigned)hub->cfg->https_device_inflight,
+	        .workers = HUB_API_WORKERS,
+	        .version = HOLDFAST_VERSION,
+	});
+	return hub->api ? 0 : ERR_NOMEM;
+}
+
+static void accept_http(struct conn *c, void *arg)
+{
+	http_accept(c, api_http(((struct hub *)arg)->api));
+}
+
+static int listen_all(struct hub *hub, const struct config_list *addresses,
+        struct net_listener_spec spec, unsigned *ret_first_port, char *error)
+{
+	for (unsigned i = 0; i < addresses->n; i++) {
+		unsigned port = 0;
+		int r;
+
+		spec.address = addresses->items[i];
+		r = net_listen(hub->net, &spec, &port, error);
+		if (r < 0)
+			return r;
+		if (i == 0 && ret_first_port)
+			*ret_first_port = port;
+		log_info("listening", F_STR("address", spec.address), F_U64("port", port),
+		        F_STR("tls", spec.tls ? "yes" : "no"));
+	}
+	return 0;
+}
+
+static int open_listeners(struct hub *hub, char *error)
+{
+	const struct config *c = hub->cfg;
+	int r;
+
+	r = net_tls_load(
+	        hub->net, c->tls_certificate, c->tls_key, (unsigned)c->tls_ticket_rotation, error);
+	if (r < 0)
+		return r;
+	hub->mqtts = (struct front){hub->broker, "mqtts", false, (size_t)c->mqtt_max_packet_size};
+	hub->mqtt = (struct front){
+	        hub->broker, "mqtt", c->mqtt_anonymous, (size_t)c->mqtt_max_packet_size};
+	r = listen_all(hub, &c->mqtt_tls_listen,
+	        (struct net_listener_spec){
+	                .tls = true, .on_accept = front_accept, .arg = &hub->mqtts},
+	        &hub->mqtts_port, error);
+	if (r < 0)
+		return r;
+	r = listen_all(hub, &c->mqtt_plain_listen,
+	        (struct net_listener_spec){
+	                .tls = false, .on_accept = front_accept, .arg = &hub->mqtt},
+	        NULL, error);
+	if (r < 0)
+		return r;
+	return listen_all(hub, &c->https_listen,
+	        (struct net_listener_spec){.tls = true, .on_accept = accept_http, .arg = hub},
+	        &hub->https_port, error);
+}
+
+static void *loop_thread(void *arg)
+{
+	loop_run(arg);
+	crypto_thread_done();
+	return NULL;
+}
+
+static int start_threads(struct hub *hub)
+{
+	const struct storage_changes changes = {
+	        .ctx = hub, .changed = feed_changed, .resync = feed_resync};
+	int r;
+
+	r = storage_start(hub->storage, &changes);
+	if (r < 0)
+		return r;
+	hub->storage_runs = true;
+	for (unsigned i = 0; i < hub->n_loops; i++) {
+		if (pthread_create(&hub->threads[i], NULL, loop_thread, hub->loops[i]) != 0)
+			return ERR_NOMEM;
+		hub->n_running++;
+	}
+	return 0;
+}
+
+static void hub_free(struct hub *hub)
+{
+	for (unsigned i = 0; i < hub->n_running; i++)
+		loop_stop(hub->loops[i]);
+	for (unsigned i = 0; i < hub->n_running; i++)
+		pthread_join(hub->threads[i], NULL);
+	net_free(hub->net);
+	api_free(hub->api);
+	broker_free(hub->broker);
+	registry_free(hub->registry);
+	for (unsigned i = 0; i < hub->n_loops; i++)
+		loop_free(hub->loops[i]);
+	storage_free(hub->storage);
+	config_unref(hub->cfg);
+	free(hub);
+}
+
+int hub_start(struct config *cfg, struct hub **ret, char error[static HUB_ERROR_LEN])
+{
+	struct hub *hub = calloc(1, sizeof(*hub));
+	int r;
+
+	if (!hub)
+		return ERR_NOMEM;
+	hub->cfg = config_ref(cfg);
+	hub->n_loops = (unsigned)cfg->hub_threads;
+	error[0] = '\0';
+	log_configure_from(cfg);
+	r = open_storage(hub, error);
+	if (r == 0)
+		r = make_rooms(hub);
+	if (r == 0)
+		r = open_listeners(hub, error);
+	if (r == 0)
+		r = start_threads(hub);
+	if (r < 0) {
+		if (!error[0])
+			snprintf(error, HUB_ERROR_LEN, "%s", err_text(r));
+		hub_stop(hub);
+		return r;
+	}
+	atomic_store(&hub->accepting, true);
+	net_accept(hub->net, true);
+	mail_flush();
+	*ret = hub;
+	return 0;
+}
+
+/* The name under which people reach a listener: loopback and "any" addresses are localhost. */
+static void url_host(const struct config_list *addresses, char *out, size_t size)
+{
+	const char *address = addresses->n ? addresses->items[0] : "127.0.0.1:0";
+	const char *colon = strrchr(address, ':');
+	size_t n = colon ? (size_t)(colon - address) : strlen(address);
+
+	snprintf(out, size, "%.*s", (int)n, address);
+	if (strcmp(out, "127.0.0.1") == 0 || strcmp(out, "0.0.0.0") == 0 ||
+	        strcmp(out, "[::1]") == 0 || strcmp(out, "[::]") == 0)
+		snprintf(out, size, "localhost");
+}
+
+void hub_announce(const struct hub *hub)
+{
+	char https[256], mqtts[256];
+
+	url_host(&hub->cfg->https_listen, https, sizeof(https));
+	url_host(&hub->cfg->mqtt_tls_listen, mqtts, sizeof(mqtts));
+	printf("holdfast ready https=https://%s:%u mqtts=mqtts://%s:%u home=%s\n", https,
+	        hub->https_port, mqtts, hub->mqtts_port, hub->cfg->home);
+	fflush(stdout);
+}
+
+/* ---- reload ---- */
+
+static void note_change(const char *name, bool needs_restart, void *arg HF_UNUSED)
+{
+	if (needs_restart)
+		log_warn("setting needs a restart", F_STR("setting", name));
+	else
+		log_info("setting changed", F_STR("setting", name));
+}
+
+void hub_reload(struct hub *hub)
+{
+	struct config *fresh = NULL;
+	char error[CONFIG_ERROR_LEN];
+
+	if (config_load(hub->cfg->home, hub->cfg->file, &fresh, error) < 0) {
+		log_error("reload refused, the old settings stay", F_STR("error", error));
+		return;
+	}
+	/* The certificate is the last thing that can be refused; what follows only applies. */
+	if (net_tls_load(hub->net, fresh->tls_certificate, fresh->tls_key,
+	            (unsigned)fresh->tls_ticket_rotation, error) < 0) {
+		log_error("reload refused, the old settings stay", F_STR("error", error));
+		config_unref(fresh);
+		return;
+	}
+
+	struct broker_limits broker_limits = broker_limits_of(fresh);
+	struct registry_limits registry_limits = registry_limits_of(fresh);
+	struct net_limits net_limits = net_limits_of(fresh);
+	struct http_limits http_limits = http_limits_of(fresh);
+
+	/* What needs a restart stays as it was for the rooms too. */
+	broker_limits.max_packet_size = (size_t)hub->cfg->mqtt_max_packet_size;
+	broker_limits.store_queue_bytes = (size_t)hub->cfg->storage_queue_bytes;
+	registry_limits.cache_entries = (size_t)hub->cfg->registry_cache_entries;
+	http_limits.head_bytes = (size_t)hub->cfg->https_max_head_bytes;
+	http_limits.body_bytes = (size_t)hub->cfg->https_max_body_bytes;
+	if (broker_set_limits(hub->broker, &broker_limits) < 0 ||
+	        registry_set_limits(hub->registry, &registry_limits) < 0)
+		log_error("out of memory while settings were applied");
+	net_set_limits(hub->net, &net_limits);
+	api_set_limits(hub->api, &http_limits, (size_t)fresh->mqtt_max_payload,
+	        (unsigned)fresh->https_device_inflight);
+	storage_set_retention(hub->storage, (unsigned)fresh->telemetry_retention_days);
+	log_configure_from(fresh);
+	mail_flush();
+	config_diff(hub->cfg, fresh, note_change, NULL);
+	config_unref(hub->cfg);
+	hub->cfg = fresh;
+	metric_inc(METRIC_RELOADS);
+	log_info("reloaded");
+}
+
+/* ---- watch and stop ---- */
+
+void hub_watch(struct hub *hub)
+{
+	uint64_t now = clock_ms();
+
+	for (unsigned i = 0; i < hub->n_running; i++) {
+		uint64_t beat = loop_heartbeat_ms(hub->loops[i]);
+
+		if (beat && now > beat + WATCHDOG_MS) {
+			log_error("an event loop hangs", F_U64("loop", i),
+			        F_U64("silentMs", now - beat));
+			log_stop(); /* writes what is queued */
+			abort();
+		}
+	}
+}
+
+static void drain(struct hub *hub, uint64_t deadline)
+{
+	atomic_store(&hub->accepting, false);
+	net_accept(hub->net, false);
+	broker_drain(hub->broker, deadline);
+	mail_flush();
+	while (broker_busy(hub->broker) > 0 && clock_ms() < deadline)
+		usleep(2000);
+	if (broker_busy(hub->broker) > 0)
+		log_warn("drain timed out", F_U64("left", broker_busy(hub->broker)));
+}
+
+void hub_stop(struct hub *hub)
+{
+	uint64_t deadline = clock_ms() + (uint64_t)hub->cfg->hub_drain_timeout * 1000;
+
+	if (hub->n_running > 0) {
+		log_info("draining");
+		drain(hub, deadline);
+		api_stop(hub->api);
+	}
+	if (hub->storage_runs)
+		storage_stop(hub->storage, deadline);
+	hub_free(hub);
+}
