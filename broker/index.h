@@ -15,7 +15,8 @@ struct index;
 struct index *index_new(void);
 void index_free(struct index *ix); /* the entries' values are the caller's */
 
-/* Adds or replaces the entry of key under filter. 0, ERR_NOMEM. *ret_first (may be NULL): whether
+/* Adds or replaces the entry of key under filter; value is not NULL. 0, ERR_NOMEM, ERR_TOO_BIG (over
+ * 1,024 levels; mqtt.max_topic_levels is never above). *ret_first (may be NULL): whether
  * the filter had no entry before. *ret_old (may be NULL): the value replaced, or NULL. */
 int index_put(struct index *ix, struct slice filter, const void *key, void *value,
 	bool *ret_first, void **ret_old);
