@@ -66,7 +66,7 @@ static int cmd_init(const struct options *o)
 
 	if (status)
 		return status;
-	if (init_home(cfg->home, cfg->hub_name.n ? cfg->hub_name.items[0] : "localhost", error) < 0)
+	if (init_home(cfg, error) < 0)
 		return fail(error);
 	return 0;
 }
