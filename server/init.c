@@ -397,6 +397,12 @@ static int make_master_key(const struct init *in)
 	if (!is_ours(in, in->config->secrets_master_key, "master.key") ||
 	        exists(in->secrets, "master.key"))
 		return 0;
+	/* What is in the database opens with the key that was lost, and with no other. */
+	if (exists(in->home, "postgres"))
+		return fail(in->error, ERR_CONFLICT,
+		        "secrets/master.key is missing, but postgres/ holds data that it opens: "
+		        "put it "
+		        "back, or remove both");
 	crypto_random(key, sizeof(key));
 	crypto_hex_encode(slice_make(key, sizeof(key)), line);
 	line[2 * sizeof(key)] = '\n';
