@@ -25,6 +25,7 @@ struct log_field {
 #define F_SLICE(n, v) ((struct log_field){.name = (n), .kind = LOG_FIELD_SLICE, .slice = (v)})
 #define F_I64(n, v) ((struct log_field){.name = (n), .kind = LOG_FIELD_I64, .i64 = (int64_t)(v)})
 #define F_U64(n, v) ((struct log_field){.name = (n), .kind = LOG_FIELD_U64, .u64 = (uint64_t)(v)})
+#define F_MS(n, v) ((struct log_field){.name = (n), .kind = LOG_FIELD_MS, .u64 = (uint64_t)(v)})
 
 /* log_info("device created", F_STR("device", id), F_U64("n", n)); the event is a constant. At most
  * 20 lines a second from one place in the code, the rest are counted in a "suppressed" field. */
