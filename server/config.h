@@ -19,7 +19,7 @@ struct config {
 	atomic_uint refs;
 	char *home; /* absolute */
 	char *file; /* the INI file that was read, NULL if there was none */
-	/* one member per setting: hub_name, mqtt_tls_listen, … */
+	            /* one member per setting: hub_name, mqtt_tls_listen, … */
 #define STR(section, key, def, reload, text) char *section##_##key;
 #define LIST(section, key, def, reload, text) struct config_list section##_##key;
 #define INT(section, key, def, min, max, unit, reload, text) int64_t section##_##key;
@@ -31,11 +31,12 @@ struct config {
 #undef INT
 #undef BOOL
 #undef ENUM
-	/* where each value came from: "default", the file's path and line, or the variable's name */
+	/* where each value came from: "default", the file's path and line, or the variable's name
+	 */
 	char **origins; /* in the order of config.def */
 };
 
-#define CONFIG_ERROR_LEN 256
+#define CONFIG_ERROR_LEN 1024
 /*
  * Reads file (NULL: $home/holdfast.ini if it exists), then the environment. home NULL: from
  * HOLDFAST_HOME, else "./var". Unknown keys and sections, values out of range and rules between
@@ -43,18 +44,18 @@ struct config {
  * variables that begin with HOLDFAST_ and name none are errors. 0 or ERR_INVALID / ERR_IO with one
  * line in error that names what is wrong and says what is allowed. Main thread or a worker.
  */
-int config_load(
-	const char *home, const char *file, struct config **ret, char error[static CONFIG_ERROR_LEN]);
+int config_load(const char *home, const char *file, struct config **ret,
+        char error[static CONFIG_ERROR_LEN]);
 struct config *config_ref(struct config *c);
 struct config *config_unref(struct config *c); /* returns NULL */
 
-/* Prints every setting: name, value, unit, range, default, origin, reload or restart, text. Passwords
- * inside database URLs are masked. */
+/* Prints every setting: name, value, unit, range, default, origin, reload or restart, text.
+ * Passwords inside database URLs are masked. */
 void config_print(const struct config *c, FILE *out);
 /* Writes the commented INI file that `holdfast init` makes: every setting, commented out. */
 void config_print_template(FILE *out);
 /* Calls changed(name, needs_restart, arg) for every setting that differs. */
 void config_diff(const struct config *a, const struct config *b,
-	void (*changed)(const char *name, bool needs_restart, void *arg), void *arg);
+        void (*changed)(const char *name, bool needs_restart, void *arg), void *arg);
 
 #endif
