@@ -32,9 +32,15 @@ void net_set_limits(struct net *net, const struct net_limits *limits); /* any th
 int net_tls_load(struct net *net, const char *cert_file, const char *key_file,
 	unsigned ticket_rotation_s, char error[static NET_ERROR_LEN]);
 
+/* What a TLS listener answers to a client's list of protocols (ALPN, RFC 7301): "mqtt" and
+ * "x-amzn-mqtt-ca", or "http/1.1" and "x-amzn-http-ca". Without a match, or without a list, the
+ * connection goes on and the listener's own protocol is spoken. */
+enum net_protocol { NET_PROTOCOL_ANY, NET_PROTOCOL_MQTT, NET_PROTOCOL_HTTP };
+
 struct net_listener_spec {
 	const char *address; /* "127.0.0.1:8883", "[::1]:0"; port 0: a free one */
 	bool tls;
+	enum net_protocol protocol;
 	/* A connection is there, handshake done (tls): install a handler. On its loop. */
 	void (*on_accept)(struct conn *c, void *arg);
 	void *arg;

@@ -1,0 +1,178 @@
+#include <assert.h>
+#include <errno.h>
+
+#include "server/base/err.h"
+#include "server/base/metrics.h"
+#include "server/net/private.h"
+#include "server/net/tls.h"
+
+/* Notes that the peer's side is over. The connection ends once what it sent was offered. */
+static void conn_gone(struct conn *c, enum end_reason why)
+{
+	if (c->gone)
+		return;
+	c->gone = true;
+	if (c->state < CONN_FLUSHING)
+		c->why = (uint8_t)why;
+}
+
+/* One recv. 0 also when there is nothing, or when the peer has gone. */
+static size_t socket_read(struct conn *c, uint8_t *p, size_t cap)
+{
+	ssize_t n;
+	do
+		n = recv(c->fd, p, cap, 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0)
+		return (size_t)n;
+	if (n == 0)
+		conn_gone(c, END_PEER_CLOSED);
+	else if (errno != EAGAIN && errno != EWOULDBLOCK)
+		conn_gone(c, END_PEER_RESET);
+	return 0;
+}
+
+/* Reads what the socket has, at most NET_READ_SIZE, as plaintext. p has NET_READ_ROOM bytes. */
+static size_t fresh_read(struct conn *c, uint8_t *p)
+{
+	struct net_loop *nl = c->nl;
+	if (!c->ssl)
+		return socket_read(c, p, NET_READ_SIZE);
+	assert(nl->stage.n == 0);
+	nl->stage = slice_make(nl->stage_data, socket_read(c, nl->stage_data, NET_READ_SIZE));
+	if (c->state == CONN_HANDSHAKE && nl->stage.n > 0) {
+		int r = tls_handshake(c);
+		if (r > 0)
+			conn_opened(c);
+		else if (r < 0)
+			conn_close(c, END_TLS_HANDSHAKE);
+		if (c->wire || c->state >= CONN_FLUSHING)
+			conn_queue(c);
+	}
+	/* After conn_close nothing is read any more. */
+	bool reading = c->state == CONN_OPEN || c->state == CONN_MOVING;
+	size_t n = reading ? tls_read(c, p, NET_READ_ROOM) : 0;
+	nl->stage.n = 0;
+	return n;
+}
+
+static bool may_offer(const struct conn *c, size_t unread)
+{
+	return c->state == CONN_OPEN && c->pauses == 0 && unread > 0 && unread >= c->need;
+}
+
+/* Gives the handler what is unread. Returns how much of it is done with. */
+static size_t conn_offer(struct conn *c, struct slice in)
+{
+	const struct conn_handler *h = c->handler;
+	size_t need = 0;
+	c->need = 0;
+	ssize_t n = h->on_data(c, c->arg, in, &need);
+	if (n < 0 || c->state >= CONN_FLUSHING)
+		return in.n;
+	assert((size_t)n <= in.n);
+	if (c->handler != h && (size_t)n < in.n) {
+		c->offer = true; /* the rest is for the new handler */
+		conn_queue(c);
+	} else if (need > in.n - (size_t)n) {
+		c->need = need < UINT32_MAX ? (uint32_t)need : UINT32_MAX;
+	}
+	return (size_t)n;
+}
+
+/* Keeps what was not consumed: of total unread bytes, the last fresh ones are not in the tail yet.
+ */
+static void tail_keep(struct conn *c, const uint8_t *fresh, size_t n_fresh, size_t consumed)
+{
+	size_t had = buf_len(&c->tail);
+	size_t from_tail = consumed < had ? consumed : had;
+	size_t from_fresh = consumed - from_tail;
+	buf_consume(&c->tail, from_tail);
+	if (from_fresh < n_fresh &&
+	        buf_append(&c->tail, fresh + from_fresh, n_fresh - from_fresh) < 0)
+		conn_abort(c, END_INTERNAL);
+}
+
+/* After an offer: an end that came with the bytes, and the cap on what stays unread. */
+static void conn_offered(struct conn *c)
+{
+	if (c->state != CONN_OPEN || c->pauses > 0 || c->offer)
+		return;
+	if (c->gone)
+		conn_close(c, c->why);
+	else if (buf_len(&c->tail) > c->in_cap)
+		conn_close(c, END_TOO_LARGE);
+}
+
+/* The tail goes before the fresh bytes in the loop's buffer, so that most packets that were cut in
+ * two need no buffer that grows. */
+static void read_short(struct conn *c)
+{
+	uint8_t *in = c->nl->in;
+	size_t had = buf_len(&c->tail);
+	size_t n = fresh_read(c, in + NET_TAIL_INLINE);
+	if (n == 0)
+		return;
+	metric_add(METRIC_BYTES_IN, (int64_t)n);
+	size_t consumed = 0;
+	if (may_offer(c, had + n)) {
+		uint8_t *start = in + NET_TAIL_INLINE - had;
+		if (had > 0)
+			memcpy(start, buf_slice(&c->tail).p, had);
+		consumed = conn_offer(c, slice_make(start, had + n));
+	}
+	tail_keep(c, in + NET_TAIL_INLINE, n, consumed);
+}
+
+/* A long tail is read on where it lies. */
+static void read_long(struct conn *c)
+{
+	uint8_t *p = buf_reserve(&c->tail, NET_READ_ROOM);
+	if (!p) {
+		conn_abort(c, END_INTERNAL);
+		return;
+	}
+	size_t n = fresh_read(c, p);
+	if (n == 0)
+		return;
+	metric_add(METRIC_BYTES_IN, (int64_t)n);
+	buf_added(&c->tail, n);
+	if (may_offer(c, buf_len(&c->tail)))
+		buf_consume(&c->tail, conn_offer(c, buf_slice(&c->tail)));
+}
+
+static void discard(struct conn *c)
+{
+	socket_read(c, c->nl->stage_data, NET_READ_SIZE);
+	if (c->gone)
+		conn_die(c);
+}
+
+void conn_readable(struct conn *c)
+{
+	if (c->state == CONN_LINGERING) {
+		discard(c);
+		return;
+	}
+	bool reading = c->state == CONN_HANDSHAKE ||
+	        (c->state == CONN_OPEN && c->pauses == 0 && !c->gone);
+	if (!reading) {
+		conn_arm_strictly(c);
+		return;
+	}
+	if (buf_len(&c->tail) <= NET_TAIL_INLINE)
+		read_short(c);
+	else
+		read_long(c);
+	if (c->state == CONN_HANDSHAKE && c->gone)
+		conn_close(c, c->why);
+	conn_offered(c);
+}
+
+void conn_offer_tail(struct conn *c)
+{
+	struct slice in = buf_slice(&c->tail);
+	if (may_offer(c, in.n))
+		buf_consume(&c->tail, conn_offer(c, in));
+	conn_offered(c);
+}

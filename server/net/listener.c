@@ -1,0 +1,315 @@
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "server/base/cleanup.h"
+#include "server/base/err.h"
+#include "server/base/log.h"
+#include "server/base/metrics.h"
+#include "server/net/private.h"
+
+#define BACKLOG 4096
+#define ACCEPTS_A_TURN 32  /* each may start a TLS handshake: others must get their turn */
+#define ACCEPT_REST_MS 100 /* without descriptors: as long as nobody is accepted */
+
+/* One loop's socket of a listener. */
+struct listener_socket {
+	struct event ev;
+	struct listener *listener;
+	struct net_loop *nl;
+	int fd;
+	bool armed;
+};
+
+struct listener {
+	struct listener *next;
+	bool tls, loopback;
+	enum net_protocol protocol;
+	void (*on_accept)(struct conn *c, void *arg);
+	void *arg;
+	unsigned n_sockets;
+	struct listener_socket sockets[];
+};
+
+/* ---- opening ---- */
+
+/* "a.b.c.d:port" or "[v6]:port", numbers alone. */
+static int address_parse(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len)
+{
+	char host[INET6_ADDRSTRLEN + 2];
+	const char *colon = strrchr(text, ':');
+	if (!colon || (size_t)(colon - text) >= sizeof(host))
+		return ERR_INVALID;
+	size_t n = (size_t)(colon - text);
+	memcpy(host, text, n);
+	host[n] = '\0';
+	char *end;
+	errno = 0;
+	unsigned long port = strtoul(colon + 1, &end, 10);
+	if (colon[1] < '0' || colon[1] > '9' || *end || errno || port > UINT16_MAX)
+		return ERR_INVALID;
+	memset(ret, 0, sizeof(*ret));
+	if (host[0] == '[' && n > 2 && host[n - 1] == ']') {
+		struct sockaddr_in6 *a = (struct sockaddr_in6 *)ret;
+		host[n - 1] = '\0';
+		a->sin6_family = AF_INET6;
+		a->sin6_port = htons((uint16_t)port);
+		*ret_len = sizeof(*a);
+		return inet_pton(AF_INET6, host + 1, &a->sin6_addr) == 1 ? 0 : ERR_INVALID;
+	}
+	struct sockaddr_in *a = (struct sockaddr_in *)ret;
+	a->sin_family = AF_INET;
+	a->sin_port = htons((uint16_t)port);
+	*ret_len = sizeof(*a);
+	return inet_pton(AF_INET, host, &a->sin_addr) == 1 ? 0 : ERR_INVALID;
+}
+
+static bool address_is_loopback(const struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
+	return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
+}
+
+static int socket_option(int fd, int level, int option)
+{
+	const int on = 1;
+	return setsockopt(fd, level, option, &on, sizeof(on));
+}
+
+/*
+ * A bound, listening socket, or -1 with errno. The first socket of an address is bound before it
+ * may share, so that an address in use is seen even where its owner would share it; it stays open,
+ * so the port is never free in between. Accepted sockets inherit TCP_NODELAY.
+ */
+static int socket_open(struct sockaddr_storage *addr, socklen_t len, bool first)
+{
+	int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	bool ok = socket_option(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+	        socket_option(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
+	        (addr->ss_family != AF_INET6 ||
+	                socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+	        (first || socket_option(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
+	        bind(fd, (struct sockaddr *)addr, len) == 0 &&
+	        (!first || socket_option(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
+	        listen(fd, BACKLOG) == 0 &&
+	        (!first || getsockname(fd, (struct sockaddr *)addr, &len) == 0);
+	if (ok)
+		return fd;
+	int e = errno;
+	close(fd);
+	errno = e;
+	return -1;
+}
+
+static void listener_close(struct listener *l)
+{
+	for (unsigned i = 0; i < l->n_sockets; i++) {
+		if (l->sockets[i].fd >= 0)
+			close(l->sockets[i].fd);
+		l->sockets[i].fd = -1;
+	}
+}
+
+static struct listener *listener_new(struct net *net, const struct net_listener_spec *spec)
+{
+	struct listener *l = calloc(1, sizeof(*l) + net->n_loops * sizeof(l->sockets[0]));
+	if (!l)
+		return NULL;
+	l->tls = spec->tls;
+	l->protocol = spec->protocol;
+	l->on_accept = spec->on_accept;
+	l->arg = spec->arg;
+	l->n_sockets = net->n_loops;
+	for (unsigned i = 0; i < l->n_sockets; i++) {
+		l->sockets[i].listener = l;
+		l->sockets[i].nl = net->loops[i];
+		l->sockets[i].fd = -1;
+	}
+	return l;
+}
+
+static int open_error(const char *address, int e, char error[static NET_ERROR_LEN])
+{
+	if (e == EADDRINUSE)
+		snprintf(error, NET_ERROR_LEN, "address %s is in use", address);
+	else if (e == EACCES)
+		snprintf(error, NET_ERROR_LEN, "address %s: not permitted to use this port",
+		        address);
+	else if (e == EADDRNOTAVAIL)
+		snprintf(error, NET_ERROR_LEN, "address %s is not one of this machine", address);
+	else
+		snprintf(error, NET_ERROR_LEN, "address %s: %s", address, strerror(e));
+	return ERR_IO;
+}
+
+int net_listen(struct net *net, const struct net_listener_spec *spec, unsigned *ret_port,
+        char error[static NET_ERROR_LEN])
+{
+	struct sockaddr_storage addr;
+	socklen_t len;
+	if (address_parse(spec->address, &addr, &len) < 0) {
+		snprintf(error, NET_ERROR_LEN,
+		        "address %.100s is not an IP address and a port, as in 127.0.0.1:8883 or "
+		        "[::1]:8883",
+		        spec->address);
+		return ERR_INVALID;
+	}
+	struct listener *l = listener_new(net, spec);
+	if (!l) {
+		snprintf(error, NET_ERROR_LEN, "%s", err_text(ERR_NOMEM));
+		return ERR_NOMEM;
+	}
+	l->loopback = address_is_loopback(&addr);
+	for (unsigned i = 0; i < l->n_sockets; i++) {
+		l->sockets[i].fd = socket_open(&addr, len, i == 0);
+		if (l->sockets[i].fd < 0) {
+			int e = errno;
+			listener_close(l);
+			free(l);
+			return open_error(spec->address, e, error);
+		}
+	}
+	l->next = net->listeners;
+	net->listeners = l;
+	if (ret_port)
+		/* The port is at the same place in both families. */
+		*ret_port = ntohs(((const struct sockaddr_in *)&addr)->sin_port);
+	return 0;
+}
+
+/* ---- accepting ---- */
+
+static void sockets_arm(struct net_loop *nl, bool on);
+
+static void accept_again(struct loop_timer *t, HF_UNUSED struct loop *loop)
+{
+	sockets_arm(container_of(t, struct net_loop, accept_timer), true);
+}
+
+/*
+ * No descriptors: the one kept in reserve is given up to take the first in the queue and close it,
+ * so that it does not wait for ever; then nobody is accepted for a moment, because the listening
+ * sockets stay readable and the loop would spin.
+ */
+static void accept_exhausted(struct listener_socket *s)
+{
+	struct net_loop *nl = s->nl;
+	log_warn("no file descriptors left: connections wait");
+	metric_inc_by(METRIC_CONNECTIONS_ENDED, END_LIMIT);
+	if (nl->reserve_fd >= 0) {
+		close(nl->reserve_fd);
+		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0)
+			close(fd);
+	}
+	nl->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	sockets_arm(nl, false);
+	loop_timer_set(nl->loop, &nl->accept_timer, ACCEPT_REST_MS);
+}
+
+static bool over_limit(struct net *net)
+{
+	return atomic_load_explicit(&net->connections, memory_order_relaxed) >=
+	        atomic_load_explicit(&net->max_connections, memory_order_relaxed);
+}
+
+static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, void *arg)
+{
+	struct listener_socket *s = arg;
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		struct sockaddr_storage peer;
+		socklen_t len = sizeof(peer);
+		int fd = accept4(
+		        s->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			        errno == ENOMEM)
+				accept_exhausted(s);
+			if (errno == EAGAIN || errno == EMFILE || errno == ENFILE ||
+			        errno == ENOBUFS || errno == ENOMEM)
+				return;
+			continue; /* the peer has gone already, or its network failed */
+		}
+		if (over_limit(s->nl->net)) {
+			log_warn("too many connections");
+			metric_inc_by(METRIC_CONNECTIONS_ENDED, END_LIMIT);
+			close(fd);
+			continue;
+		}
+		if (conn_begin(s->nl, s->listener, fd, &peer) < 0)
+			return;
+	}
+}
+
+static void sockets_arm(struct net_loop *nl, bool on)
+{
+	for (struct listener *l = nl->net->listeners; l; l = l->next) {
+		struct listener_socket *s = &l->sockets[loop_index(nl->loop)];
+		if (s->fd < 0 || s->armed == on)
+			continue;
+		if (on) {
+			event_assign(&s->ev, loop_event_base(nl->loop), s->fd, EV_READ | EV_PERSIST,
+			        on_acceptable, s);
+			s->armed = event_add(&s->ev, NULL) == 0;
+		} else {
+			event_del(&s->ev);
+			s->armed = false;
+		}
+	}
+}
+
+void listeners_apply(struct net_loop *nl, bool on)
+{
+	nl->accept_timer.fire = accept_again;
+	sockets_arm(nl, on);
+	if (on)
+		return;
+	loop_timer_cancel(&nl->accept_timer);
+	for (struct listener *l = nl->net->listeners; l; l = l->next) {
+		struct listener_socket *s = &l->sockets[loop_index(nl->loop)];
+		if (s->fd >= 0)
+			close(s->fd);
+		s->fd = -1;
+	}
+}
+
+void listeners_free(struct net *net)
+{
+	while (net->listeners) {
+		struct listener *l = net->listeners;
+		net->listeners = l->next;
+		for (unsigned i = 0; i < l->n_sockets; i++)
+			if (l->sockets[i].armed)
+				event_del(&l->sockets[i].ev);
+		listener_close(l);
+		free(l);
+	}
+}
+
+void listener_opened(struct conn *c)
+{
+	c->listener->on_accept(c, c->listener->arg);
+}
+
+bool listener_is_loopback(const struct listener *l)
+{
+	return l->loopback;
+}
+
+bool listener_is_tls(const struct listener *l)
+{
+	return l->tls;
+}
+
+enum net_protocol listener_protocol(const struct listener *l)
+{
+	return l->protocol;
+}
