@@ -26,6 +26,13 @@ void registry_free(struct registry *r); /* after the loops have stopped; wipes t
 /* Any thread; in force on each loop from its next turn. 0, ERR_NOMEM. */
 int registry_set_limits(struct registry *r, const struct registry_limits *limits);
 
+/* Who else wants to know of a write made through this registry: called on the worker that made it,
+ * after every loop has forgotten the entry and before the writer gets its answer. Set before the
+ * first write. gone: this generation (device_key) was deleted. */
+void registry_set_observer(struct registry *r,
+	void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone),
+	void *ctx);
+
 /* ---- on loops ---- */
 
 /* Answers r->done exactly once, at once or within limits.lookup_ms. While the change feed is not
