@@ -1,0 +1,74 @@
+/* Shared by the files of storage/ram. Everything is guarded by the store's mutex. */
+#ifndef HF_STORAGE_RAM_PRIVATE_H
+#define HF_STORAGE_RAM_PRIVATE_H
+
+#include <pthread.h>
+
+#include "storage/ram/ram.h"
+
+struct ram_token {
+	uint8_t mac[32];
+	char name[KEY_NAME_MAX + 1];
+	uint32_t perms;
+	int64_t expires;
+};
+
+struct ram_idempotency {
+	uint8_t key[32], request[32];
+	int status;
+	char *body, *location;
+	size_t body_len;
+};
+
+struct ram_qos2 {
+	uint64_t device_key;
+	char *session;
+	size_t session_len;
+	struct qos2_id id;
+};
+
+struct ram_stored {
+	struct msg *msg;
+	uint8_t *names; /* topic, then module */
+	size_t topic_len, module_len;
+	uint64_t device_key;
+};
+
+/* A request that waits because the store is held or unavailable. */
+struct ram_waiting {
+	enum { RAM_ROW, RAM_RELEASE, RAM_LOAD, RAM_LOOKUP } kind;
+	void *request;
+};
+
+/* An array that grows; n elements of size each. */
+struct ram_array {
+	void *items;
+	size_t n, cap;
+};
+
+struct ram_store {
+	pthread_mutex_t mutex;
+	uint8_t mac_key[32];
+	bool available, hold, feed;
+	uint64_t epoch, next_key, next_etag;
+	unsigned refuse;
+	int refuse_err;
+	size_t backlog;
+	struct ram_array devices;     /* struct device_record, ordered by id */
+	struct ram_array access_keys; /* struct access_key_record, ordered by name */
+	struct ram_array tokens, idempotency, qos2, rows, waiting;
+};
+
+/* Makes room for one more element; returns where it goes, NULL when out of memory. */
+void *ram_array_add(struct ram_array *a, size_t size);
+/* The same, at index i. */
+void *ram_array_insert(struct ram_array *a, size_t i, size_t size);
+void ram_array_remove(struct ram_array *a, size_t i, size_t size);
+
+void ram_mac(void *ctx, const char *purpose, struct slice in, uint8_t out[static 32]);
+/* Answers the look-up; the mutex is held. */
+void ram_lookup_answer(struct ram_store *s, struct identity_lookup *l);
+/* Answers the request now or notes it for later. */
+void ram_request(struct ram_store *s, struct ram_waiting w);
+
+#endif

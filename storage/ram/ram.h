@@ -1,0 +1,44 @@
+/*
+ * The ports of the registry and the broker in memory: for unit tests of other rooms. Needs nothing
+ * but base. Requests may come from any thread; answers are posted by the thread that asks (or that
+ * lets held ones go), which flushes its mail as always.
+ */
+#ifndef HF_STORAGE_RAM_RAM_H
+#define HF_STORAGE_RAM_RAM_H
+
+#include "broker/telemetry_store.h"
+#include "registry/registry_store.h"
+
+struct ram_store;
+
+struct ram_store *ram_new(void); /* empty, available, feed fresh; NULL when out of memory */
+void ram_free(struct ram_store *s);
+
+struct registry_store ram_registry(struct ram_store *s);
+struct telemetry_store ram_telemetry(struct ram_store *s);
+
+/* Unavailable: look-ups and calls get ERR_UNAVAILABLE, rows get no answer until it is back. */
+void ram_set_available(struct ram_store *s, bool available);
+/* Held: nothing asynchronous is answered until the hold ends; then all in order. */
+void ram_set_hold(struct ram_store *s, bool hold);
+/* The next n rows are answered with err and not kept. */
+void ram_refuse_rows(struct ram_store *s, unsigned n, int err);
+/* The change feed: fresh or not; each return raises the epoch. */
+void ram_set_feed(struct ram_store *s, bool fresh);
+/* A bearer token of the given permissions; expires: wall-clock seconds, 0 never. 0 or ERR_NOMEM. */
+int ram_add_token(
+        struct ram_store *s, struct slice token, const char *name, uint32_t perms, int64_t expires);
+
+/* What was stored so far, in order. The row's slices live until ram_free. */
+struct ram_row {
+	uint64_t device_key;
+	uint8_t qos;
+	int64_t received_us;
+	struct slice topic, module, props, payload;
+};
+size_t ram_row_count(struct ram_store *s);
+bool ram_row_get(struct ram_store *s, size_t i, struct ram_row *ret);
+/* Unreleased QoS 2 packet ids of all sessions. */
+size_t ram_qos2_count(struct ram_store *s);
+
+#endif

@@ -1,0 +1,494 @@
+/* The registry's port. Records are kept plain: this is memory of a test. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/base/clock.h"
+#include "server/base/crypto.h"
+#include "server/base/err.h"
+#include "storage/ram/private.h"
+
+/* Whether [0, n) elements of size each, that begin with a string, hold name; *ret: where it is or
+ * belongs. */
+static bool find(
+        const struct ram_array *a, size_t size, size_t text_off, const char *name, size_t *ret)
+{
+	size_t i = 0;
+	int order = 1;
+
+	for (; i < a->n; i++) {
+		order = strcmp((const char *)a->items + i * size + text_off, name);
+		if (order >= 0)
+			break;
+	}
+	*ret = i;
+	return i < a->n && order == 0;
+}
+
+static bool find_device(struct ram_store *s, const char *id, size_t *ret)
+{
+	return find(&s->devices, sizeof(struct device_record), offsetof(struct device_record, id),
+	        id, ret);
+}
+
+static bool find_key(struct ram_store *s, const char *name, size_t *ret)
+{
+	return find(&s->access_keys, sizeof(struct access_key_record),
+	        offsetof(struct access_key_record, name), name, ret);
+}
+
+static struct device_record *device_at(struct ram_store *s, size_t i)
+{
+	return (struct device_record *)s->devices.items + i;
+}
+
+static struct access_key_record *key_at(struct ram_store *s, size_t i)
+{
+	return (struct access_key_record *)s->access_keys.items + i;
+}
+
+static int copy_device(const struct device_record *from, struct device_record *ret)
+{
+	char *tags = from->tags ? strdup(from->tags) : NULL;
+
+	if (from->tags && !tags)
+		return ERR_NOMEM;
+	*ret = *from;
+	ret->tags = tags;
+	return 0;
+}
+
+static bool matches(struct store_match match, const char *etag)
+{
+	return !match.etag || strcmp(match.etag, "*") == 0 || strcmp(match.etag, etag) == 0;
+}
+
+static void give_etag(struct ram_store *s, char etag[static ETAG_LEN + 1])
+{
+	snprintf(etag, ETAG_LEN + 1, "%" PRIx64, s->next_etag++);
+}
+
+/* Locks; false where the store plays an absent database. */
+static bool enter(struct ram_store *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	return s->available;
+}
+
+static int leave(struct ram_store *s, int err)
+{
+	err = s->available ? err : ERR_UNAVAILABLE;
+	pthread_mutex_unlock(&s->mutex);
+	return err;
+}
+
+void ram_mac(void *ctx, const char *purpose, struct slice in, uint8_t out[static 32])
+{
+	struct ram_store *s = ctx;
+
+	crypto_hmac_sha256(slice_make(s->mac_key, sizeof(s->mac_key)),
+	        slice_make(purpose, strlen(purpose) + 1), in, out);
+}
+
+void ram_lookup_answer(struct ram_store *s, struct identity_lookup *l)
+{
+	size_t i;
+
+	l->err = ERR_NOT_FOUND;
+	if (!s->available) {
+		l->err = ERR_UNAVAILABLE;
+	} else if (l->is_key && find_key(s, l->id, &i)) {
+		l->key = *key_at(s, i);
+		l->err = 0;
+	} else if (!l->is_key && find_device(s, l->id, &i)) {
+		l->err = copy_device(device_at(s, i), &l->device);
+	}
+	mail_post(l->reply_to, &l->mail);
+}
+
+static void lookup(void *ctx, struct identity_lookup *l)
+{
+	ram_request(ctx, (struct ram_waiting){.kind = RAM_LOOKUP, .request = l});
+}
+
+static uint64_t feed_fresh_until_ms(void *ctx)
+{
+	struct ram_store *s = ctx;
+
+	pthread_mutex_lock(&s->mutex);
+	uint64_t until = s->feed ? clock_ms() + 1000 : 0;
+	pthread_mutex_unlock(&s->mutex);
+	return until;
+}
+
+static uint64_t feed_epoch(void *ctx)
+{
+	struct ram_store *s = ctx;
+
+	pthread_mutex_lock(&s->mutex);
+	uint64_t epoch = s->epoch;
+	pthread_mutex_unlock(&s->mutex);
+	return epoch;
+}
+
+/* ---- devices ---- */
+
+static int insert_device_at(struct ram_store *s, size_t i, struct device_record *r)
+{
+	uint8_t generation[GENERATION_ID_LEN / 2];
+	struct device_record copy;
+
+	r->device_key = s->next_key++;
+	crypto_random(generation, sizeof(generation));
+	crypto_hex_encode(slice_make(generation, sizeof(generation)), r->generation_id);
+	give_etag(s, r->etag);
+	r->created_us = r->updated_us = clock_wall_us();
+	int err = copy_device(r, &copy);
+	if (err < 0)
+		return err;
+	struct device_record *slot = ram_array_insert(&s->devices, i, sizeof(*slot));
+	if (!slot) {
+		device_record_done(&copy);
+		return ERR_NOMEM;
+	}
+	*slot = copy;
+	return 0;
+}
+
+static int device_insert(void *ctx, struct device_record *r)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (enter(s))
+		err = find_device(s, r->id, &i) ? ERR_EXISTS : insert_device_at(s, i, r);
+	return leave(s, err);
+}
+
+static int device_get(void *ctx, const char *id, struct device_record *ret)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (enter(s))
+		err = find_device(s, id, &i) ? copy_device(device_at(s, i), ret) : ERR_NOT_FOUND;
+	return leave(s, err);
+}
+
+static int device_list(
+        void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
+{
+	struct ram_store *s = ctx;
+	struct device_record *list = calloc(limit ? limit : 1, sizeof(*list));
+	unsigned n = 0;
+	int err = list ? 0 : ERR_NOMEM;
+	size_t i = 0;
+
+	if (enter(s) && list) {
+		if (after && find_device(s, after, &i))
+			i++;
+		for (; err == 0 && i < s->devices.n && n < limit; i++) {
+			err = copy_device(device_at(s, i), &list[n]);
+			n += err == 0;
+		}
+	}
+	err = leave(s, err);
+	if (err == 0) {
+		*ret = list;
+		*ret_n = n;
+		return 0;
+	}
+	for (unsigned k = 0; list && k < n; k++)
+		device_record_done(&list[k]);
+	free(list);
+	return err;
+}
+
+static int update_device(struct ram_store *s, struct device_record *r, struct store_match match)
+{
+	struct device_record copy;
+	size_t i;
+
+	if (!find_device(s, r->id, &i))
+		return ERR_NOT_FOUND;
+	struct device_record *old = device_at(s, i);
+	if (!matches(match, old->etag) || r->device_key != old->device_key)
+		return ERR_STALE;
+	memcpy(r->generation_id, old->generation_id, sizeof(r->generation_id));
+	r->created_us = old->created_us;
+	r->updated_us = clock_wall_us();
+	give_etag(s, r->etag);
+	int err = copy_device(r, &copy);
+	if (err < 0)
+		return err;
+	device_record_done(old);
+	*old = copy;
+	return 0;
+}
+
+static int device_update(void *ctx, struct device_record *r, struct store_match match)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+
+	if (enter(s))
+		err = update_device(s, r, match);
+	return leave(s, err);
+}
+
+static int device_delete(void *ctx, const char *id, struct store_match match)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (enter(s)) {
+		if (!find_device(s, id, &i)) {
+			err = ERR_NOT_FOUND;
+		} else if (!matches(match, device_at(s, i)->etag)) {
+			err = ERR_STALE;
+		} else {
+			device_record_done(device_at(s, i));
+			ram_array_remove(&s->devices, i, sizeof(struct device_record));
+		}
+	}
+	return leave(s, err);
+}
+
+static int device_count(void *ctx, uint64_t *ret_all, uint64_t *ret_disabled)
+{
+	struct ram_store *s = ctx;
+	uint64_t disabled = 0, all = 0;
+
+	if (enter(s)) {
+		all = s->devices.n;
+		for (size_t i = 0; i < s->devices.n; i++)
+			disabled += !device_at(s, i)->enabled;
+	}
+	int err = leave(s, 0);
+	if (err == 0) {
+		*ret_all = all;
+		*ret_disabled = disabled;
+	}
+	return err;
+}
+
+/* ---- access keys ---- */
+
+static int insert_key(struct ram_store *s, struct access_key_record *r)
+{
+	size_t i;
+
+	if (find_key(s, r->name, &i))
+		return ERR_EXISTS;
+	struct access_key_record *slot = ram_array_insert(&s->access_keys, i, sizeof(*slot));
+	if (!slot)
+		return ERR_NOMEM;
+	give_etag(s, r->etag);
+	r->created_us = r->updated_us = clock_wall_us();
+	*slot = *r;
+	return 0;
+}
+
+static int access_key_insert(void *ctx, struct access_key_record *r)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+
+	if (enter(s))
+		err = insert_key(s, r);
+	return leave(s, err);
+}
+
+static int access_key_get(void *ctx, const char *name, struct access_key_record *ret)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (enter(s)) {
+		if (find_key(s, name, &i))
+			*ret = *key_at(s, i);
+		else
+			err = ERR_NOT_FOUND;
+	}
+	return leave(s, err);
+}
+
+static int access_key_list(void *ctx, const char *after, unsigned limit,
+        struct access_key_record **ret, unsigned *ret_n)
+{
+	struct ram_store *s = ctx;
+	struct access_key_record *list = calloc(limit ? limit : 1, sizeof(*list));
+	unsigned n = 0;
+	size_t i = 0;
+
+	if (enter(s) && list) {
+		if (after && find_key(s, after, &i))
+			i++;
+		for (; i < s->access_keys.n && n < limit; i++)
+			list[n++] = *key_at(s, i);
+	}
+	int err = leave(s, list ? 0 : ERR_NOMEM);
+	if (err == 0) {
+		*ret = list;
+		*ret_n = n;
+	} else {
+		free(list);
+	}
+	return err;
+}
+
+static int update_key(struct ram_store *s, struct access_key_record *r, struct store_match match)
+{
+	size_t i;
+
+	if (!find_key(s, r->name, &i))
+		return ERR_NOT_FOUND;
+	struct access_key_record *old = key_at(s, i);
+	if (!matches(match, old->etag))
+		return ERR_STALE;
+	r->created_us = old->created_us;
+	r->updated_us = clock_wall_us();
+	give_etag(s, r->etag);
+	*old = *r;
+	return 0;
+}
+
+static int access_key_update(void *ctx, struct access_key_record *r, struct store_match match)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+
+	if (enter(s))
+		err = update_key(s, r, match);
+	return leave(s, err);
+}
+
+static int access_key_delete(void *ctx, const char *name, struct store_match match)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (enter(s)) {
+		if (!find_key(s, name, &i)) {
+			err = ERR_NOT_FOUND;
+		} else if (!matches(match, key_at(s, i)->etag)) {
+			err = ERR_STALE;
+		} else {
+			access_key_record_done(key_at(s, i));
+			ram_array_remove(&s->access_keys, i, sizeof(struct access_key_record));
+		}
+	}
+	return leave(s, err);
+}
+
+/* ---- tokens, idempotency ---- */
+
+static int token_get(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
+        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires)
+{
+	struct ram_store *s = ctx;
+	int err = ERR_NOT_FOUND;
+
+	if (enter(s)) {
+		const struct ram_token *t = s->tokens.items;
+
+		for (size_t i = 0; i < s->tokens.n; i++) {
+			if (!crypto_equal(t[i].mac, mac, 32))
+				continue;
+			*ret_perms = t[i].perms;
+			*ret_expires = t[i].expires;
+			memcpy(ret_name, t[i].name, sizeof(t[i].name));
+			err = 0;
+		}
+	}
+	return leave(s, err);
+}
+
+static struct ram_idempotency *find_answer(struct ram_store *s, const uint8_t key[static 32])
+{
+	struct ram_idempotency *all = s->idempotency.items;
+
+	for (size_t i = 0; i < s->idempotency.n; i++)
+		if (memcmp(all[i].key, key, 32) == 0)
+			return &all[i];
+	return NULL;
+}
+
+static int idempotency_get(void *ctx, struct slice key, const uint8_t request_hash[static 32],
+        int *ret_status, char **ret_body, size_t *ret_len, char **ret_location)
+{
+	struct ram_store *s = ctx;
+	uint8_t hash[32];
+	int err = ERR_NOT_FOUND;
+
+	ram_mac(s, "idempotency", key, hash);
+	if (enter(s)) {
+		const struct ram_idempotency *a = find_answer(s, hash);
+
+		if (a && memcmp(a->request, request_hash, 32) != 0) {
+			err = ERR_CONFLICT;
+		} else if (a) {
+			*ret_status = a->status;
+			*ret_body = strndup(a->body, a->body_len);
+			*ret_len = a->body_len;
+			*ret_location = a->location ? strdup(a->location) : NULL;
+			err = 0;
+		}
+	}
+	return leave(s, err);
+}
+
+static int idempotency_put(void *ctx, struct slice key, const uint8_t request_hash[static 32],
+        int status, struct slice body, const char *location)
+{
+	struct ram_store *s = ctx;
+	uint8_t hash[32];
+	int err = 0;
+
+	ram_mac(s, "idempotency", key, hash);
+	if (enter(s) && !find_answer(s, hash)) {
+		struct ram_idempotency *a = ram_array_add(&s->idempotency, sizeof(*a));
+
+		if (a) {
+			memcpy(a->key, hash, 32);
+			memcpy(a->request, request_hash, 32);
+			a->status = status;
+			a->body = strndup(body.n ? (const char *)body.p : "", body.n);
+			a->body_len = body.n;
+			a->location = location ? strdup(location) : NULL;
+		} else {
+			err = ERR_NOMEM;
+		}
+	}
+	return leave(s, err);
+}
+
+struct registry_store ram_registry(struct ram_store *s)
+{
+	return (struct registry_store){
+	        .ctx = s,
+	        .lookup = lookup,
+	        .feed_fresh_until_ms = feed_fresh_until_ms,
+	        .feed_epoch = feed_epoch,
+	        .mac = ram_mac,
+	        .device_insert = device_insert,
+	        .device_get = device_get,
+	        .device_list = device_list,
+	        .device_update = device_update,
+	        .device_delete = device_delete,
+	        .device_count = device_count,
+	        .access_key_insert = access_key_insert,
+	        .access_key_get = access_key_get,
+	        .access_key_list = access_key_list,
+	        .access_key_update = access_key_update,
+	        .access_key_delete = access_key_delete,
+	        .token_get = token_get,
+	        .idempotency_get = idempotency_get,
+	        .idempotency_put = idempotency_put,
+	};
+}
