@@ -38,8 +38,8 @@ int json_read(struct slice text, const struct json_limits *limits, json_t **ret,
 		return ERR_TOO_BIG;
 	}
 	json_error_t why;
-	json_t *j = json_loadb((const char *)text.p, text.n,
-	        JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+	json_t *j = json_loadb(
+	        (const char *)text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (!j) {
 		snprintf(error, JSON_ERROR_LEN, "%.*s", JSON_ERROR_LEN - 1, why.text);
 		error_trim(error);
