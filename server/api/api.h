@@ -29,9 +29,10 @@ struct api_deps {
 	void *ctx;
 	void (*readiness)(void *ctx, struct api_readiness *ret); /* any thread */
 	struct http_limits http;
-	size_t device_body_bytes;  /* of POST …/messages/events: mqtt.max_payload */
-	unsigned device_inflight;  /* https.device_inflight */
+	size_t device_body_bytes; /* of POST …/messages/events: mqtt.max_payload */
+	unsigned device_inflight; /* https.device_inflight */
 	unsigned workers;
+	unsigned loops; /* event loops that requests may come from; 0: not known */
 	const char *version;
 };
 
@@ -41,7 +42,7 @@ struct api *api_new(const struct api_deps *deps);
 const struct http_server *api_http(const struct api *api);
 /* Live settings; any thread. */
 void api_set_limits(struct api *api, const struct http_limits *http, size_t device_body_bytes,
-	unsigned device_inflight);
+        unsigned device_inflight);
 /* Finishes what the workers have begun, stops them; further requests get 503. */
 void api_stop(struct api *api);
 void api_free(struct api *api);

@@ -27,11 +27,11 @@ struct telemetry_query {
 
 struct telemetry_query_store {
 	void *ctx;
-	/* Calls item for up to limit decrypted messages in order (received time, then seq); its slices are
-	 * valid during the call; it returns 0, or an error that ends the query. 0; ERR_UNAVAILABLE;
-	 * ERR_INTERNAL. */
+	/* Calls item for up to limit decrypted messages in order (received time, then seq); its
+	 * slices are valid during the call; it returns 0, or an error that ends the query. 0;
+	 * ERR_UNAVAILABLE; ERR_INTERNAL. */
 	int (*query)(void *ctx, const struct telemetry_query *q,
-		int (*item)(const struct telemetry_item *it, void *arg), void *arg);
+	        int (*item)(const struct telemetry_item *it, void *arg), void *arg);
 };
 
 #endif

@@ -1,0 +1,36 @@
+/* The handlers that routes.def names. */
+#ifndef HF_API_HANDLERS_H
+#define HF_API_HANDLERS_H
+
+#include "server/api/call.h"
+
+/* On the connection's loop: never block, answer by http_respond. */
+void api_health(struct api *api, struct http_request *r, const struct api_match *m);
+void api_ready(struct api *api, struct http_request *r, const struct api_match *m);
+void api_openapi(struct api *api, struct http_request *r, const struct api_match *m);
+void api_device_send(struct api *api, struct http_request *r, const struct api_match *m);
+
+/* On a worker: may block, leave the answer in the call. The caller is known and allowed, parameters
+ * and body are read. */
+void api_metrics(struct api_call *c);
+void api_device_create(struct api_call *c);
+void api_device_list(struct api_call *c);
+void api_device_get(struct api_call *c);
+void api_device_put(struct api_call *c);
+void api_device_patch(struct api_call *c);
+void api_device_delete(struct api_call *c);
+void api_device_regenerate(struct api_call *c);
+void api_telemetry_query(struct api_call *c);
+void api_telemetry_latest(struct api_call *c);
+void api_access_key_create(struct api_call *c);
+void api_access_key_list(struct api_call *c);
+void api_access_key_get(struct api_call *c);
+void api_access_key_put(struct api_call *c);
+void api_access_key_delete(struct api_call *c);
+void api_access_key_regenerate(struct api_call *c);
+void api_access_key_regenerate_named(struct api_call *c);
+void api_connection_list(struct api_call *c);
+void api_connection_end(struct api_call *c);
+void api_stats(struct api_call *c);
+
+#endif

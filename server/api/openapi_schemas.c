@@ -1,0 +1,192 @@
+#include "server/api/openapi.h"
+
+/* What goes over the wire, as JSON Schema 2020-12. JSON(…) is the text between its parentheses. */
+#define JSON(...) #__VA_ARGS__
+
+/* clang-format off */
+const char api_openapi_components[] = JSON({
+"securitySchemes": {
+	"bearer": {"type": "http", "scheme": "bearer", "description": "A person's or program's token"},
+	"accessKey": {"type": "apiKey", "in": "header", "name": "Authorization", "description":
+		"SharedAccessSignature sr=…&sig=…&se=…&skn=…, signed with an access key"},
+	"deviceToken": {"type": "apiKey", "in": "header", "name": "Authorization", "description":
+		"SharedAccessSignature sr=…&sig=…&se=…, signed with the device's key, or with an access key"}
+},
+"schemas": {
+	"DeviceId": {"type": "string", "minLength": 1, "maxLength": 128,
+		"pattern": "^[A-Za-z0-9:._%*?!(),=@$'-]+$", "not": {"enum": [".", ".."]}},
+	"KeyName": {"type": "string", "minLength": 1, "maxLength": 64},
+	"Which": {"type": "string", "enum": ["primary", "secondary"]},
+	"SymmetricKey": {"type": "string", "contentEncoding": "base64", "description":
+		"16 to 128 bytes; made where none is given"},
+	"Tags": {"type": "object", "description": "What the owner notes about the device"},
+	"Status": {"type": "string", "enum": ["enabled", "disabled"]},
+	"DeviceAuth": {"type": "object", "required": ["type"], "properties": {
+		"type": {"type": "string", "enum": ["sas", "secret"]},
+		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
+		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
+		"connectionString": {"type": "string", "readOnly": true, "description":
+			"For sas, to callers who see keys"},
+		"secret": {"type": "string", "minLength": 16, "maxLength": 256, "description":
+			"For secret; made where none is given and shown once"}
+	}},
+	"DeviceWrite": {"type": "object", "required": ["deviceId"], "properties": {
+		"deviceId": {"$ref": "#/components/schemas/DeviceId"},
+		"status": {"$ref": "#/components/schemas/Status"},
+		"statusReason": {"type": ["string", "null"], "maxLength": 128},
+		"auth": {"$ref": "#/components/schemas/DeviceAuth"},
+		"tags": {"$ref": "#/components/schemas/Tags"}
+	}},
+	"DevicePatch": {"type": "object", "description": "A JSON merge patch (RFC 7396) of the device",
+		"properties": {
+		"status": {"$ref": "#/components/schemas/Status"},
+		"statusReason": {"type": ["string", "null"], "maxLength": 128},
+		"auth": {"type": "object"},
+		"tags": {"type": ["object", "null"]}
+	}},
+	"Device": {"type": "object", "required": ["deviceId", "generationId", "etag", "status", "auth"],
+		"properties": {
+		"deviceId": {"$ref": "#/components/schemas/DeviceId"},
+		"generationId": {"type": "string", "description": "Another one for each time the id is made"},
+		"etag": {"type": "string"},
+		"status": {"$ref": "#/components/schemas/Status"},
+		"statusReason": {"type": ["string", "null"]},
+		"auth": {"$ref": "#/components/schemas/DeviceAuth"},
+		"connectionString": {"type": "string"},
+		"tags": {"$ref": "#/components/schemas/Tags"},
+		"connectionState": {"type": "string", "enum": ["connected", "disconnected"]},
+		"connectionStateUpdatedTime": {"type": ["string", "null"], "format": "date-time"},
+		"lastActivityTime": {"type": ["string", "null"], "format": "date-time"},
+		"createdTime": {"type": "string", "format": "date-time"}
+	}},
+	"NextCursor": {"type": ["string", "null"], "description":
+		"For the next page; null: this was the last. A page may hold fewer items than the limit"},
+	"DeviceList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Device"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"TelemetryItem": {"type": "object", "required": ["seq", "receivedAt"], "properties": {
+		"seq": {"type": "integer", "description": "Rises with each message of the device; has gaps"},
+		"receivedAt": {"type": "string", "format": "date-time"},
+		"topic": {"type": "string"},
+		"qos": {"type": "integer", "enum": [0, 1, 2]},
+		"moduleId": {"type": "string", "description": "For messages of modules"},
+		"contentType": {"type": ["string", "null"]},
+		"contentEncoding": {"type": ["string", "null"]},
+		"properties": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+		"payload": {"description": "The message's own text, where it is JSON"},
+		"payloadBase64": {"type": "string", "contentEncoding": "base64", "description":
+			"The message, where it is not JSON"},
+		"error": {"type": "string", "description":
+			"The stored row was altered and is refused: integrity check failed"}
+	}},
+	"TelemetryLatest": {"allOf": [{"$ref": "#/components/schemas/TelemetryItem"}, {"type": "object",
+		"required": ["ageSeconds"], "properties": {"ageSeconds": {"type": "number", "minimum": 0}}}]},
+	"TelemetryList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/TelemetryItem"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"Permissions": {"type": "array", "items": {"type": "string", "enum":
+		["RegistryRead", "RegistryWrite", "ServiceConnect", "DeviceConnect"]}},
+	"AccessKeyWrite": {"type": "object", "required": ["name", "permissions"], "properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"permissions": {"$ref": "#/components/schemas/Permissions"},
+		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
+		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"}
+	}},
+	"AccessKey": {"type": "object", "required": ["name", "permissions", "etag"], "properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"permissions": {"$ref": "#/components/schemas/Permissions"},
+		"etag": {"type": "string"},
+		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
+		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"}
+	}},
+	"AccessKeyList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/AccessKey"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"NoMembers": {"type": "object", "additionalProperties": false},
+	"RegenerateNamed": {"type": "object", "additionalProperties": false, "properties": {
+		"key": {"$ref": "#/components/schemas/Which"}}},
+	"Connection": {"type": "object", "required": ["clientId", "principal", "kind", "protocol"],
+		"properties": {
+		"clientId": {"type": "string"},
+		"principal": {"type": "string", "description": "The device, access key or token"},
+		"kind": {"type": "string", "enum": ["anonymous", "device", "key", "token"]},
+		"protocol": {"type": "string"},
+		"mqttVersion": {"type": "string", "enum": ["3.1.1", "5.0"]},
+		"tlsVersion": {"type": ["string", "null"]},
+		"address": {"type": "string"},
+		"connectedTime": {"type": ["string", "null"], "format": "date-time"},
+		"lastActivityTime": {"type": ["string", "null"], "format": "date-time"},
+		"keepAlive": {"type": "integer"},
+		"cleanStart": {"type": "boolean"},
+		"subscriptions": {"type": "integer"},
+		"inflight": {"type": "integer"},
+		"queued": {"type": "integer"}
+	}},
+	"ConnectionList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Connection"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"Stats": {"type": "object", "properties": {
+		"version": {"type": "string"},
+		"uptimeSeconds": {"type": "integer"},
+		"devices": {"type": "object", "properties": {
+			"total": {"type": "integer"}, "disabled": {"type": "integer"}}},
+		"connections": {"type": "integer"},
+		"mqttClients": {"type": "integer"},
+		"sessions": {"type": "integer"},
+		"subscriptions": {"type": "integer"},
+		"retainedMessages": {"type": "integer"},
+		"messages": {"type": "object", "properties": {
+			"received": {"type": "integer"}, "sent": {"type": "integer"},
+			"dropped": {"type": "integer"}, "denied": {"type": "integer"}}},
+		"telemetry": {"type": "object", "properties": {
+			"stored": {"type": "integer"}, "storedBytes": {"type": "integer"},
+			"backlogMessages": {"type": "integer"}, "backlogBytes": {"type": "integer"},
+			"setAside": {"type": "integer"}, "corrupt": {"type": "integer"}}}
+	}},
+	"Health": {"type": "object", "required": ["status"], "properties": {
+		"status": {"type": "string", "enum": ["alive"]}}},
+	"Readiness": {"type": "object", "required": ["status", "reasons", "warnings"], "properties": {
+		"status": {"type": "string", "enum": ["ready", "not ready"]},
+		"reasons": {"type": "array", "items": {"type": "string"}},
+		"warnings": {"type": "array", "items": {"type": "string"}}
+	}},
+	"OpenApi": {"type": "object"},
+	"Problem": {"type": "object", "required": ["type", "title", "status"], "properties": {
+		"type": {"type": "string", "format": "uri"},
+		"title": {"type": "string"},
+		"status": {"type": "integer"},
+		"detail": {"type": "string"},
+		"traceId": {"type": "string"},
+		"errors": {"type": "array", "items": {"type": "object", "required": ["detail"], "properties": {
+			"pointer": {"type": "string", "format": "json-pointer"},
+			"parameter": {"type": "string"},
+			"detail": {"type": "string"}
+		}}}
+	}}
+},
+"parameters": {
+	"IfMatch": {"name": "If-Match", "in": "header", "schema": {"type": "string"}, "description":
+		"Only if the resource has one of these entity tags; * if it is there"},
+	"IfNoneMatch": {"name": "If-None-Match", "in": "header", "schema": {"type": "string"},
+		"description": "Writes: * only if it is not there. Reads: 304 if it has one of these tags"},
+	"IdempotencyKey": {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string",
+		"minLength": 1, "maxLength": 128}, "description":
+		"Repeated within 24 hours with the same request, the first answer is given again"}
+},
+"responses": {
+	"Problem": {"description": "Refused, or failed", "content": {"application/problem+json": {
+		"schema": {"$ref": "#/components/schemas/Problem"}}}},
+	"Unauthenticated": {"description": "The caller is not known", "headers": {"WWW-Authenticate":
+		{"schema": {"type": "string"}}}, "content": {"application/problem+json": {
+		"schema": {"$ref": "#/components/schemas/Problem"}}}},
+	"Later": {"description": "Not now", "headers": {"Retry-After": {"schema": {"type": "integer"}}},
+		"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+	"NotReady": {"description": "The hub does not serve, with the reasons", "content":
+		{"application/json": {"schema": {"$ref": "#/components/schemas/Readiness"}}}},
+	"NotModified": {"description": "It is the one that the caller has"}
+}
+});
