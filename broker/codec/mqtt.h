@@ -9,6 +9,7 @@
 
 #include "server/base/buf.h"
 #include "server/base/end.h"
+#include "server/base/err.h"
 #include "server/base/slice.h"
 
 enum mqtt_type {
