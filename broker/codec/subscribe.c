@@ -106,6 +106,6 @@ void mqtt_next_filter(enum mqtt_type type, struct slice *rest, struct mqtt_filte
 	filter.qos = options & OPTION_QOS;
 	filter.no_local = options & OPTION_NO_LOCAL;
 	filter.retain_as_published = options & OPTION_RETAIN_AS_PUBLISHED;
-	filter.retain_handling = (options & OPTION_RETAIN_HANDLING) >> 4;
+	filter.retain_handling = (uint8_t)((options & OPTION_RETAIN_HANDLING) >> 4);
 	*ret = filter;
 }
