@@ -1,5 +1,6 @@
 /*
- * Policy: may it? Reads policy/access.def, keeps nothing, locks nothing, allocates nothing. Any thread.
+ * Policy: may it? Reads policy/access.def, keeps nothing, locks nothing, allocates nothing. Any
+ * thread.
  */
 #ifndef HF_POLICY_POLICY_H
 #define HF_POLICY_POLICY_H
@@ -23,7 +24,7 @@ struct policy_route {
 	const char *method; /* "POST" */
 	const char *path;   /* "/api/v1/devices/{id}" */
 	enum policy_need_kind need;
-	uint32_t perm;      /* one of enum permission where need is PERMISSION */
+	uint32_t perm; /* one of enum permission where need is PERMISSION */
 	const char *summary;
 };
 /* The table, POLICY_OP_COUNT rows. */

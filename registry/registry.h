@@ -13,15 +13,16 @@
 struct registry;
 
 struct registry_limits {
-	unsigned lookup_ms;      /* registry.lookup_timeout */
-	size_t cache_entries;    /* for each loop */
-	char *const *hub_names;  /* hub.name; copied; the first is the HostName of connection strings */
+	unsigned lookup_ms;   /* registry.lookup_timeout */
+	size_t cache_entries; /* for each loop */
+	char *const
+	        *hub_names; /* hub.name; copied; the first is the HostName of connection strings */
 	unsigned n_hub_names;
 };
 
 /* loops: n, not running. store is copied. NULL when out of memory. Main thread. */
 struct registry *registry_new(struct loop *const *loops, unsigned n,
-	const struct registry_store *store, const struct registry_limits *limits);
+        const struct registry_store *store, const struct registry_limits *limits);
 void registry_free(struct registry *r); /* after the loops have stopped; wipes the caches */
 /* Any thread; in force on each loop from its next turn. 0, ERR_NOMEM. */
 int registry_set_limits(struct registry *r, const struct registry_limits *limits);
@@ -30,15 +31,15 @@ int registry_set_limits(struct registry *r, const struct registry_limits *limits
  * after every loop has forgotten the entry and before the writer gets its answer. Set before the
  * first write. gone: this generation (device_key) was deleted. */
 void registry_set_observer(struct registry *r,
-	void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone),
-	void *ctx);
+        void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone),
+        void *ctx);
 
 /* ---- on loops ---- */
 
 /* Answers r->done exactly once, at once or within limits.lookup_ms. While the change feed is not
- * fresh nobody is let in, from the cache or otherwise: the request waits for it and is then answered
- * ERR_UNAVAILABLE. Successes and refusals are counted and logged here (id and reason, never the
- * credential). CONTRACT section 5. */
+ * fresh nobody is let in, from the cache or otherwise: the request waits for it and is then
+ * answered ERR_UNAVAILABLE. Successes and refusals are counted and logged here (id and reason,
+ * never the credential). CONTRACT section 5. */
 void registry_authenticate(struct registry *r, struct auth_request *req);
 /* Answers req->done exactly once: does the identity still stand and still hold the credential? */
 void registry_recheck(struct registry *r, struct recheck_request *req);
@@ -54,11 +55,11 @@ void registry_forget_all(struct registry *r);
 
 /* ---- administration, on threads that may block ---- */
 
-/* Who sends a REST request, by its Authorization header: a bearer token (owner), or a SAS token of an
- * access key (perms of the key). Read from the database each time, so never stale. 0;
+/* Who sends a REST request, by its Authorization header: a bearer token (owner), or a SAS token of
+ * an access key (perms of the key). Read from the database each time, so never stale. 0;
  * ERR_UNAUTHENTICATED with *ret_reason; ERR_UNAVAILABLE. *ret is the caller's reference. */
 int registry_authenticate_admin(struct registry *r, struct slice authorization, const char *peer,
-	struct principal **ret, enum deny_reason *ret_reason);
+        struct principal **ret, enum deny_reason *ret_reason);
 
 /* What a conditional request demands (RFC 9110 section 13.1). */
 struct registry_condition {
@@ -70,22 +71,22 @@ struct registry_condition {
  * Documents are as CONTRACT section 4 has them. errors: a JSON array that gets
  * {"pointer": "/auth/type", "detail": "…"} for everything wrong with a document (then ERR_INVALID).
  * Other errors as registry_store.h. show_keys: the caller may see symmetric keys (RegistryWrite).
- * *ret is the caller's; the "etag" member is in it. connectionState & Co. are as the store has them:
- * the API overlays what the broker knows.
+ * *ret is the caller's; the "etag" member is in it. connectionState & Co. are as the store has
+ * them: the API overlays what the broker knows.
  */
 int registry_device_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
 int registry_device_get(struct registry *r, struct slice id, bool show_keys, json_t **ret);
 /* *ret: array of documents in order of id; ret_next: the last id where more may follow, else "". */
 int registry_device_list(struct registry *r, const char *after, unsigned limit, bool show_keys,
-	json_t **ret, char ret_next[static DEVICE_ID_MAX + 1]);
+        json_t **ret, char ret_next[static DEVICE_ID_MAX + 1]);
 /* Makes it or replaces it, keeping keys that doc does not name. *ret_created. */
 int registry_device_put(struct registry *r, struct slice id, const json_t *doc,
-	struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
+        struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
 int registry_device_patch(struct registry *r, struct slice id, const json_t *patch,
-	struct registry_condition cond, json_t *errors, json_t **ret);
+        struct registry_condition cond, json_t *errors, json_t **ret);
 int registry_device_delete(struct registry *r, struct slice id, struct registry_condition cond);
 int registry_device_regenerate(struct registry *r, struct slice id, bool primary,
-	struct registry_condition cond, json_t **ret);
+        struct registry_condition cond, json_t **ret);
 /* The number of the present generation, for telemetry queries. */
 int registry_device_key(struct registry *r, struct slice id, uint64_t *ret);
 int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_disabled);
@@ -93,12 +94,13 @@ int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_d
 int registry_access_key_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
 int registry_access_key_get(struct registry *r, struct slice name, json_t **ret);
 int registry_access_key_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
-	char ret_next[static KEY_NAME_MAX + 1]);
+        char ret_next[static KEY_NAME_MAX + 1]);
 int registry_access_key_put(struct registry *r, struct slice name, const json_t *doc,
-	struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
-int registry_access_key_delete(struct registry *r, struct slice name, struct registry_condition cond);
+        struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
+int registry_access_key_delete(
+        struct registry *r, struct slice name, struct registry_condition cond);
 int registry_access_key_regenerate(struct registry *r, struct slice name, bool primary,
-	struct registry_condition cond, json_t **ret);
+        struct registry_condition cond, json_t **ret);
 
 /* Idempotency keys: the store's calls, for the API. */
 const struct registry_store *registry_port(const struct registry *r);

@@ -1,7 +1,7 @@
 /*
- * The port through which the registry keeps identities; storage (PostgreSQL) and storage/ram (tests)
- * implement it. Keys are plain here and wrapped by the implementation; whoever holds a record wipes
- * it with device_record_done / access_key_record_done.
+ * The port through which the registry keeps identities; storage (PostgreSQL) and storage/ram
+ * (tests) implement it. Keys are plain here and wrapped by the implementation; whoever holds a
+ * record wipes it with device_record_done / access_key_record_done.
  */
 #ifndef HF_REGISTRY_STORE_H
 #define HF_REGISTRY_STORE_H
@@ -66,9 +66,10 @@ static inline void access_key_record_done(struct access_key_record *r)
 struct identity_lookup {
 	struct mail mail; /* the answer; deliver is the asker's */
 	struct mailbox *reply_to;
-	bool is_key;      /* an access key by name, else a device by id */
+	bool is_key; /* an access key by name, else a device by id */
 	char id[DEVICE_ID_MAX + 1];
-	/* Out. 0; ERR_NOT_FOUND; ERR_UNAVAILABLE (database away); ERR_CORRUPT (keys do not unwrap). */
+	/* Out. 0; ERR_NOT_FOUND; ERR_UNAVAILABLE (database away); ERR_CORRUPT (keys do not unwrap).
+	 */
 	int err;
 	union {
 		struct device_record device;
@@ -76,7 +77,8 @@ struct identity_lookup {
 	};
 };
 
-/* What a write may demand of what is there: etag NULL: nothing; "*": that it exists; else that etag. */
+/* What a write may demand of what is there: etag NULL: nothing; "*": that it exists; else that
+ * etag. */
 struct store_match {
 	const char *etag;
 };
@@ -86,23 +88,26 @@ struct registry_store {
 
 	/* On a loop, never blocks. */
 	void (*lookup)(void *ctx, struct identity_lookup *l);
-	/* The change feed: monotonic ms until which this process surely hears of every change within
-	 * the promised second (0: the feed is down); epoch rises each time it came back after a gap:
-	 * what was cached under an older epoch must not be used. Any thread, no lock. */
+	/* The change feed: monotonic ms until which this process surely hears of every change
+	 * within the promised second (0: the feed is down); epoch rises each time it came back
+	 * after a gap: what was cached under an older epoch must not be used. Any thread, no lock.
+	 */
 	uint64_t (*feed_fresh_until_ms)(void *ctx);
 	uint64_t (*feed_epoch)(void *ctx);
-	/* HMAC-SHA-256 of a secret or token under the hub's key, for purpose ("secret", "token"). */
+	/* HMAC-SHA-256 of a secret or token under the hub's key, for purpose ("secret", "token").
+	 */
 	void (*mac)(void *ctx, const char *purpose, struct slice in, uint8_t out[static 32]);
 
 	/* On threads that may block (API workers): one transaction each. 0; ERR_EXISTS;
 	 * ERR_NOT_FOUND; ERR_STALE (match); ERR_UNAVAILABLE (database away); ERR_TOO_BIG;
-	 * ERR_INTERNAL. Writes fill in what the store gives (device_key, generation_id, etag, times). */
+	 * ERR_INTERNAL. Writes fill in what the store gives (device_key, generation_id, etag,
+	 * times). */
 	int (*device_insert)(void *ctx, struct device_record *r);
 	int (*device_get)(void *ctx, const char *id, struct device_record *ret);
 	/* Ordered by id (bytewise), ids greater than after (NULL: from the start). *ret_n <= limit;
 	 * records to be done with by the caller, the array freed. */
 	int (*device_list)(void *ctx, const char *after, unsigned limit, struct device_record **ret,
-		unsigned *ret_n);
+	        unsigned *ret_n);
 	int (*device_update)(void *ctx, struct device_record *r, struct store_match match);
 	int (*device_delete)(void *ctx, const char *id, struct store_match match);
 	/* Devices in all, and disabled ones. */
@@ -111,20 +116,22 @@ struct registry_store {
 	int (*access_key_insert)(void *ctx, struct access_key_record *r);
 	int (*access_key_get)(void *ctx, const char *name, struct access_key_record *ret);
 	int (*access_key_list)(void *ctx, const char *after, unsigned limit,
-		struct access_key_record **ret, unsigned *ret_n);
+	        struct access_key_record **ret, unsigned *ret_n);
 	int (*access_key_update)(void *ctx, struct access_key_record *r, struct store_match match);
 	int (*access_key_delete)(void *ctx, const char *name, struct store_match match);
 
-	/* The bearer token with that MAC: its role's permissions, name, expiry (wall s, 0 never). */
+	/* The bearer token with that MAC: its role's permissions, name, expiry (wall s, 0 never).
+	 */
 	int (*token_get)(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
-		char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires);
+	        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires);
 
 	/* Idempotency-Key of POST (24 h): get: 0 with the answer that was given, ERR_NOT_FOUND, or
-	 * ERR_CONFLICT (same key, another request). The answer is sealed at rest. body malloc'ed. */
+	 * ERR_CONFLICT (same key, another request). The answer is sealed at rest. body malloc'ed.
+	 */
 	int (*idempotency_get)(void *ctx, struct slice key, const uint8_t request_hash[static 32],
-		int *ret_status, char **ret_body, size_t *ret_len, char **ret_location);
+	        int *ret_status, char **ret_body, size_t *ret_len, char **ret_location);
 	int (*idempotency_put)(void *ctx, struct slice key, const uint8_t request_hash[static 32],
-		int status, struct slice body, const char *location);
+	        int status, struct slice body, const char *location);
 };
 
 #endif

@@ -1,0 +1,60 @@
+/*
+ * Reading identities on a loop: from the cache, else by a look-up that all who want the same
+ * identity share. A query wants one or two identities and is told when it has them all, current at
+ * that moment. Private to the registry; everything on the shard's loop.
+ */
+#ifndef HF_REGISTRY_QUERY_H
+#define HF_REGISTRY_QUERY_H
+
+#include "registry/private.h"
+
+enum want_state {
+	WANT_UNKNOWN,
+	WANT_FOUND,
+	WANT_ABSENT,   /* no such identity */
+	WANT_UNUSABLE, /* it cannot be read, and asking again will not help */
+};
+
+struct want {
+	struct want *next, **prev; /* in its flight's list */
+	struct flight *flight;     /* NULL: not waiting */
+	struct query *query;
+	enum want_state state;
+	struct identity *identity; /* with WANT_FOUND */
+	bool is_key;
+	uint8_t id_len;
+	char id[DEVICE_ID_MAX];
+};
+
+struct query {
+	struct query *next, **prev;                 /* all of the shard's */
+	struct query *next_stalled, **prev_stalled; /* waiting for the change feed */
+	struct shard *shard;
+	/* Answers count only while the change feed is fresh: for letting somebody in. Without it, a
+	 * look-up made now is good enough: for finding out whether to end a connection. */
+	bool needs_feed;
+	unsigned n;
+	struct want wants[2];
+	/* Every want is known. The query is not on any list; it may be ended and freed. */
+	void (*ready)(struct query *q);
+	/* The registry is freed while the query waits: free it, tell nobody. */
+	void (*drop)(struct query *q);
+};
+
+/* q: zeroed, with needs_feed, ready and drop set. */
+void query_init(struct query *q, struct shard *s);
+/* id: at most DEVICE_ID_MAX. Returns the want, part of the query. */
+struct want *query_want(struct query *q, bool is_key, struct slice id);
+/* Calls ready at once or later; while identities cannot be read, it goes on trying. */
+void query_run(struct query *q);
+/* Takes it off every list and drops what it holds. Look-ups that were started go on. */
+void query_end(struct query *q);
+
+/* settings: the shard's reference. */
+void shard_init(struct shard *s, struct registry *r, struct loop *loop, struct settings *settings);
+/* Something changed: forget it here, and ask again for what is under way. */
+void shard_forget(struct shard *s, bool is_key, struct slice id);
+void shard_forget_all(struct shard *s);
+void shard_done(struct shard *s);
+
+#endif
