@@ -88,6 +88,8 @@ static int check_request_line(struct slice line, struct http_guard *g)
 	g->target = take_until(&line, ' ');
 	if (!is_token(g->method) || g->method.n > MAX_METHOD)
 		return refuse(g, 400, "malformed request line");
+	if (slice_eq_str(g->method, "CONNECT"))
+		return refuse(g, 501, "this server is no proxy");
 	if (g->target.n > HTTP_MAX_TARGET)
 		return refuse(g, 414, "the target is too long");
 	if (g->target.n == 0 || g->target.p[0] != '/')

@@ -69,9 +69,9 @@ HF_UNUSED static void gate_wait(struct gate *g, unsigned n)
 
 /* ---- certificates ---- */
 
-static char rig_dir[64];
+HF_UNUSED static char rig_dir[64];
 
-static void rig_path(char out[static 128], const char *name)
+HF_UNUSED static void rig_path(char out[static 128], const char *name)
 {
 	snprintf(out, 128, "%s/%s", rig_dir, name);
 }
@@ -131,7 +131,7 @@ struct rig {
 	bool running;
 };
 
-static void *rig_thread(void *arg)
+HF_UNUSED static void *rig_thread(void *arg)
 {
 	loop_run(arg);
 	crypto_thread_done();
@@ -225,7 +225,7 @@ struct rig_call {
 	struct gate done;
 };
 
-static void rig_call_deliver(struct mail *m)
+HF_UNUSED static void rig_call_deliver(struct mail *m)
 {
 	struct rig_call *call = container_of(m, struct rig_call, mail);
 	call->f(call->arg);
