@@ -221,17 +221,15 @@ int setting_set(const struct setting *s, struct config *c, const char *text,
 
 static char *list_text(const struct config_list *list)
 {
-	size_t size = 1;
-	for (unsigned i = 0; i < list->n; i++)
-		size += strlen(list->items[i]) + 2;
-	char *text = malloc(size), *p = text;
-	if (!text)
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	if (!f)
 		return NULL;
-	*p = '\0';
-	for (unsigned i = 0; i < list->n; i++) {
-		p = stpcpy(p, i ? ", " : "");
-		p = stpcpy(p, list->items[i]);
-	}
+	for (unsigned i = 0; i < list->n; i++)
+		fprintf(f, "%s%s", i ? ", " : "", list->items[i]);
+	if (fclose(f) != 0)
+		free(TAKE_PTR(text));
 	return text;
 }
 

@@ -26,9 +26,8 @@ void buf_wipe(struct buf *b)
 	buf_free(b);
 }
 
-/* Moves the content into a new allocation, big enough for need bytes of content. What it leaves is
- * wiped only where the buffer's owner calls buf_wipe on a buffer that never grew: owners of secrets
- * reserve once. */
+/* Moves the content into a new allocation, big enough for need bytes of it. The old one is not
+ * wiped: who gathers secrets makes room for all of them first. */
 static int buf_grow(struct buf *b, uint32_t need)
 {
 	uint32_t size = b->size ? b->size : BUF_FIRST;

@@ -99,7 +99,8 @@ START_TEST(the_text_is_well_formed)
 	ck_assert_int_eq(text[strlen(text) - 1], '\n');
 	while ((line = strsep(&rest, "\n")) && *line) {
 		if (strncmp(line, "# TYPE ", 7) == 0) {
-			ck_assert_int_eq(sscanf(line, "# TYPE %99s", family), 1);
+			snprintf(family, sizeof(family), "%.*s", (int)strcspn(line + 7, " "),
+			        line + 7);
 		} else if (*line != '#') {
 			ck_assert(strncmp(line, family, strlen(family)) == 0);
 			char *end;
