@@ -29,6 +29,11 @@ struct telemetry_row {
 	/* Out: 0: committed. ERR_NOT_FOUND: the device's generation is gone. ERR_POISON: the row cannot
 	 * be stored and was set aside. (With the database away there is no answer until it is back.) */
 	int err;
+	/* The store's, while it has the request. */
+	struct {
+		void (*deliver)(struct mail *m);
+		void *owner;
+	} store;
 };
 
 struct qos2_release { /* PUBREL: forget one id; CONNECT with clean start: forget all */
@@ -39,6 +44,11 @@ struct qos2_release { /* PUBREL: forget one id; CONNECT with clean start: forget
 	bool all;
 	uint16_t packet_id;
 	int err;
+	/* The store's, while it has the request. */
+	struct {
+		void (*deliver)(struct mail *m);
+		void *owner;
+	} store;
 };
 
 struct qos2_load { /* CONNECT of a session that this process does not know */
@@ -49,6 +59,11 @@ struct qos2_load { /* CONNECT of a session that this process does not know */
 	int err;               /* ERR_UNAVAILABLE: not readable within registry.lookup_timeout */
 	struct qos2_id *ids;   /* malloc'ed, the asker frees */
 	unsigned n;
+	/* The store's, while it has the request. */
+	struct {
+		void (*deliver)(struct mail *m);
+		void *owner;
+	} store;
 };
 
 struct telemetry_store {

@@ -75,6 +75,11 @@ struct identity_lookup {
 		struct device_record device;
 		struct access_key_record key;
 	};
+	/* The store's, while it has the request. */
+	struct {
+		void (*deliver)(struct mail *m);
+		void *owner;
+	} store;
 };
 
 /* What a write may demand of what is there: etag NULL: nothing; "*": that it exists; else that
