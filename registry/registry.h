@@ -71,6 +71,8 @@ struct registry_condition {
  * Documents are as CONTRACT section 4 has them. errors: a JSON array that gets
  * {"pointer": "/auth/type", "detail": "…"} for everything wrong with a document (then ERR_INVALID).
  * Other errors as registry_store.h. show_keys: the caller may see symmetric keys (RegistryWrite).
+ * If-Match on what is not there, and If-None-Match: * on what is: ERR_STALE; a regenerated key of
+ * a device that has none: ERR_CONFLICT.
  * *ret is the caller's; the "etag" member is in it. connectionState & Co. are as the store has
  * them: the API overlays what the broker knows.
  */

@@ -1,0 +1,302 @@
+#include "registry/device_doc.h"
+
+#include "registry/auth/sas.h"
+#include "registry/sym_key.h"
+#include "registry/tags.h"
+#include "server/base/clock.h"
+#include "server/base/err.h"
+
+/* ---- reading ---- */
+
+static struct slice text_of(const json_t *value)
+{
+	return slice_make(json_string_value(value), json_string_length(value));
+}
+
+static void read_id(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	if (!json_is_string(value)) {
+		doc_error(c, "must be a string");
+		return;
+	}
+	struct slice id = text_of(value);
+	if (!device_id_valid(id))
+		doc_error(c,
+		        "must be 1 to 128 of A-Z a-z 0-9 - : . _ % * ? ! ( ) , = @ $ ' and "
+		        "neither \".\" nor \"..\"");
+	else if (ret->id[0] && !slice_eq_str(id, ret->id))
+		doc_error(c, "is not the device of the path");
+	else
+		memcpy(ret->id, id.p, id.n);
+}
+
+static void read_status(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	const char *text = json_string_value(value);
+	if (text && strcmp(text, "enabled") == 0)
+		ret->enabled = true;
+	else if (text && strcmp(text, "disabled") == 0)
+		ret->enabled = false;
+	else
+		doc_error(c, "must be \"enabled\" or \"disabled\"");
+}
+
+static void read_status_reason(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	if (json_is_null(value))
+		return;
+	struct slice text = text_of(value);
+	bool fits = json_is_string(value) && text.n <= STATUS_REASON_MAX;
+	for (size_t i = 0; fits && i < text.n; i++)
+		fits = text.p[i] >= ' ' && text.p[i] != 0x7f;
+	if (fits)
+		memcpy(ret->status_reason, text.p, text.n);
+	else
+		doc_error(c, "must be a string of at most 128 bytes without control characters");
+}
+
+static void read_tags(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	ret->tags = tags_read(c, value);
+}
+
+/* ---- auth ---- */
+
+static const char *const auth_names[] = {
+        [DEVICE_AUTH_SAS] = "sas",
+        [DEVICE_AUTH_SECRET] = "secret",
+};
+
+static bool read_auth_type(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	static const char *const later[] = {"x509Thumbprint", "x509Ca", "jwt"};
+	if (!value) {
+		doc_member_error(c, "type", "is required");
+		return false;
+	}
+	const char *text = json_string_value(value);
+	for (unsigned i = 0; text && i < ARRAY_LEN(auth_names); i++)
+		if (strcmp(text, auth_names[i]) == 0) {
+			ret->auth = (enum device_auth)i;
+			return true;
+		}
+	for (unsigned i = 0; text && i < ARRAY_LEN(later); i++)
+		if (strcmp(text, later[i]) == 0) {
+			doc_member_error(c, "type", "is not supported yet");
+			return false;
+		}
+	doc_member_error(c, "type", "must be \"sas\" or \"secret\"");
+	return false;
+}
+
+static void read_primary(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	sym_key_read(c, value, &ret->primary);
+}
+
+static void read_secondary(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	sym_key_read(c, value, &ret->secondary);
+}
+
+/* A secret that looks like a token would be taken for one. */
+static void read_secret(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	struct slice text = text_of(value);
+	if (!json_is_string(value) || text.n < SECRET_MIN || text.n > SECRET_MAX) {
+		doc_error(c, "must be a string of 16 to 256 bytes");
+	} else if (sas_is(text)) {
+		doc_error(c, "must not look like a token");
+	} else {
+		memcpy(ret->secret, text.p, text.n);
+		ret->secret_len = text.n;
+	}
+}
+
+struct member {
+	const char *name;
+	void (*read)(struct doc_check *c, const json_t *value, struct device_doc *ret);
+	enum device_auth auth; /* of members of auth: whose they are */
+};
+
+static const struct member auth_members[] = {
+        {"primaryKey", read_primary, DEVICE_AUTH_SAS},
+        {"secondaryKey", read_secondary, DEVICE_AUTH_SAS},
+        {"secret", read_secret, DEVICE_AUTH_SECRET},
+};
+
+static void read_auth_member(
+        struct doc_check *c, const char *name, const json_t *value, struct device_doc *ret)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(auth_members); i++) {
+		if (strcmp(name, auth_members[i].name) != 0)
+			continue;
+		if (auth_members[i].auth != ret->auth)
+			doc_error(c, "does not belong to this type");
+		else
+			auth_members[i].read(c, value, ret);
+		return;
+	}
+	doc_error(c, "unknown member");
+}
+
+static void read_auth(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	if (!json_is_object(value)) {
+		doc_error(c, "must be an object");
+		return;
+	}
+	ret->has_auth = true;
+	if (!read_auth_type(c, json_object_get(value, "type"), ret))
+		return;
+	const char *name;
+	json_t *member;
+	json_object_foreach((json_t *)value, name, member)
+	{
+		size_t mark = doc_enter(c, slice_str(name));
+		if (strcmp(name, "type") != 0)
+			read_auth_member(c, name, member, ret);
+		doc_leave(c, mark);
+	}
+}
+
+/* ---- the whole ---- */
+
+static const struct member members[] = {
+        {"deviceId", read_id, 0},
+        {"status", read_status, 0},
+        {"statusReason", read_status_reason, 0},
+        {"auth", read_auth, 0},
+        {"tags", read_tags, 0},
+        /* read-only */
+        {"generationId", NULL, 0},
+        {"etag", NULL, 0},
+        {"createdTime", NULL, 0},
+        {"connectionState", NULL, 0},
+        {"connectionStateUpdatedTime", NULL, 0},
+        {"lastActivityTime", NULL, 0},
+        {"connectionString", NULL, 0},
+};
+
+static void read_member(
+        struct doc_check *c, const char *name, const json_t *value, struct device_doc *ret)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(members); i++)
+		if (strcmp(name, members[i].name) == 0) {
+			if (members[i].read)
+				members[i].read(c, value, ret);
+			return;
+		}
+	doc_error(c, "unknown member");
+}
+
+int device_doc_read(const json_t *doc, struct slice id, json_t *errors, struct device_doc *ret)
+{
+	struct doc_check c = {.errors = errors};
+	*ret = (struct device_doc){.enabled = true};
+	if (!json_is_object(doc)) {
+		doc_error(&c, "must be an object");
+		return ERR_INVALID;
+	}
+	if (device_id_valid(id))
+		memcpy(ret->id, id.p, id.n);
+	else if (id.p)
+		doc_member_error(&c, "deviceId", "the path names no possible device");
+	const char *name;
+	json_t *value;
+	json_object_foreach((json_t *)doc, name, value)
+	{
+		size_t mark = doc_enter(&c, slice_str(name));
+		read_member(&c, name, value, ret);
+		doc_leave(&c, mark);
+	}
+	if (!id.p && !json_object_get(doc, "deviceId"))
+		doc_member_error(&c, "deviceId", "is required");
+	if (c.failed)
+		return ERR_INVALID;
+	if (!ret->tags)
+		ret->tags = strdup("{}");
+	return ret->tags ? 0 : ERR_NOMEM;
+}
+
+void device_doc_done(struct device_doc *d)
+{
+	free(d->tags);
+	crypto_wipe(d, sizeof(*d));
+}
+
+/* ---- showing ---- */
+
+static json_t *time_json(int64_t us)
+{
+	char text[CLOCK_RFC3339_LEN];
+	return us ? json_string(clock_rfc3339(us, text)) : json_null();
+}
+
+static json_t *auth_json(const struct device_record *r, struct device_doc_view view)
+{
+	json_t *auth = json_pack("{s:s}", "type", auth_names[r->auth]);
+	char text[SYM_KEY_TEXT_MAX];
+	if (!auth)
+		return NULL;
+	int err = 0;
+	if (r->auth == DEVICE_AUTH_SAS && view.keys) {
+		err |= json_object_set_new(
+		        auth, "primaryKey", json_string(sym_key_text(&r->primary, text)));
+		err |= json_object_set_new(
+		        auth, "secondaryKey", json_string(sym_key_text(&r->secondary, text)));
+		crypto_wipe(text, sizeof(text));
+	}
+	if (r->auth == DEVICE_AUTH_SECRET && view.secret)
+		err |= json_object_set_new(auth, "secret", json_string(view.secret));
+	if (err == 0)
+		return auth;
+	json_decref(auth);
+	return NULL;
+}
+
+static int add_connection_string(json_t *doc, const struct device_record *r, const char *hub_name)
+{
+	char key[SYM_KEY_TEXT_MAX];
+	json_t *text = json_sprintf("HostName=%s;DeviceId=%s;SharedAccessKey=%s", hub_name, r->id,
+	        sym_key_text(&r->primary, key));
+	crypto_wipe(key, sizeof(key));
+	return json_object_set_new(doc, "connectionString", text);
+}
+
+static json_t *tags_json(const struct device_record *r)
+{
+	return r->tags ? json_loads(r->tags, JSON_ALLOW_NUL, NULL) : json_object();
+}
+
+json_t *device_doc_render(const struct device_record *r, struct device_doc_view view)
+{
+	_cleanup_json_ json_t *doc = json_pack(
+	        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "deviceId", r->id,
+	        "generationId", r->generation_id, "etag", r->etag, "status",
+	        r->enabled ? "enabled" : "disabled", "statusReason",
+	        r->status_reason[0] ? json_string(r->status_reason) : json_null(), "auth",
+	        auth_json(r, view), "tags", tags_json(r), "connectionState",
+	        r->connected ? "Connected" : "Disconnected", "connectionStateUpdatedTime",
+	        time_json(r->connected_us), "lastActivityTime", time_json(r->last_activity_us),
+	        "createdTime", time_json(r->created_us));
+	if (!doc)
+		return NULL;
+	if (r->auth == DEVICE_AUTH_SAS && view.keys &&
+	        add_connection_string(doc, r, view.hub_name) < 0)
+		return NULL;
+	return TAKE_PTR(doc);
+}
+
+json_t *device_doc_merge(const struct device_record *r, const json_t *patch)
+{
+	_cleanup_json_ json_t *doc = device_doc_render(
+	        r, (struct device_doc_view){.keys = true, .hub_name = ""});
+	if (!doc)
+		return NULL;
+	const json_t *type = json_object_get(json_object_get(patch, "auth"), "type");
+	if (type && !slice_eq_str(text_of(type), auth_names[r->auth]) &&
+	        json_object_set_new(doc, "auth", json_object()) < 0)
+		return NULL;
+	return json_merge_patch(doc, patch);
+}
