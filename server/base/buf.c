@@ -39,7 +39,7 @@ static int buf_grow(struct buf *b, uint32_t need)
 	if (!data)
 		return ERR_NOMEM;
 	uint32_t len = b->end - b->start;
-	if (len > 0)
+	if (b->data)
 		memcpy(data, b->data + b->start, len);
 	free(b->data);
 	b->data = data;
