@@ -2,7 +2,7 @@
 #ifndef HF_API_CONDITION_H
 #define HF_API_CONDITION_H
 
-#include "registry/registry_store.h"
+#include "registry/registry.h"
 #include "server/net/http.h"
 
 #define API_TAGS_MAX 16

@@ -6,7 +6,7 @@
 #ifndef HF_API_CURSOR_H
 #define HF_API_CURSOR_H
 
-#include "registry/registry_store.h"
+#include "registry/registry.h"
 #include "server/base/buf.h"
 
 #define API_CURSOR_POSITION_MAX CLIENT_ID_MAX

@@ -25,8 +25,6 @@ const char api_openapi_components[] = JSON({
 		"type": {"type": "string", "enum": ["sas", "secret"]},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
-		"connectionString": {"type": "string", "readOnly": true, "description":
-			"For sas, to callers who see keys"},
 		"secret": {"type": "string", "minLength": 16, "maxLength": 256, "description":
 			"For secret; made where none is given and shown once"}
 	}},
@@ -52,9 +50,9 @@ const char api_openapi_components[] = JSON({
 		"status": {"$ref": "#/components/schemas/Status"},
 		"statusReason": {"type": ["string", "null"]},
 		"auth": {"$ref": "#/components/schemas/DeviceAuth"},
-		"connectionString": {"type": "string"},
+		"connectionString": {"type": "string", "description": "For sas, to callers who see keys"},
 		"tags": {"$ref": "#/components/schemas/Tags"},
-		"connectionState": {"type": "string", "enum": ["connected", "disconnected"]},
+		"connectionState": {"type": "string", "enum": ["Connected", "Disconnected"]},
 		"connectionStateUpdatedTime": {"type": ["string", "null"], "format": "date-time"},
 		"lastActivityTime": {"type": ["string", "null"], "format": "date-time"},
 		"createdTime": {"type": "string", "format": "date-time"}

@@ -24,7 +24,7 @@ void api_presence_set(json_t *doc, const struct broker_presence *p)
 {
 	if (p->connected || p->since_us > time_of(doc, "connectionStateUpdatedTime")) {
 		json_object_set_new(doc, "connectionState",
-		        json_string(p->connected ? "connected" : "disconnected"));
+		        json_string(p->connected ? "Connected" : "Disconnected"));
 		set_time(doc, "connectionStateUpdatedTime", p->since_us);
 	}
 	set_time(doc, "lastActivityTime", p->last_activity_us);

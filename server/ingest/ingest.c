@@ -162,7 +162,11 @@ static int status_of(int err)
 
 static void on_published(struct broker_publish *p)
 {
-	finish(p->user, status_of(p->err), NULL);
+	/* The broker knows one reason to be unavailable: the store's queue is full. */
+	if (p->err == ERR_UNAVAILABLE)
+		finish(p->user, 429, "too many messages wait for the store");
+	else
+		finish(p->user, status_of(p->err), NULL);
 }
 
 static void publish(struct send *s)
@@ -172,7 +176,9 @@ static void publish(struct send *s)
 	if (err == 0)
 		err = ingest_map_message(s->r, s->id, &s->publish.msg, &why);
 	if (err < 0) {
-		finish(s, status_of(err), err == ERR_QUOTA ? "too many messages wait" : why);
+		finish(s, status_of(err),
+		        err == ERR_QUOTA ? "too many messages of this device wait for the store"
+		                         : why);
 		return;
 	}
 	s->publish.done = on_published;
