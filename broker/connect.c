@@ -1,0 +1,404 @@
+/*
+ * CONNECT, from the packet to CONNACK: where the session's home is, who the client is (the registry
+ * is asked), what the store remembers of it, and whose place it takes.
+ */
+#include "broker/client.h"
+#include "broker/mem.h"
+#include "broker/topic.h"
+#include "server/base/crypto.h"
+#include "server/base/err.h"
+#include "server/base/log.h"
+#include "server/base/metrics.h"
+
+#define ASSIGNED_MAX (2 * DEVICE_ID_MAX + 2)
+
+/* A CONNECT that waits for answers. It outlives its connection until they are there. */
+struct connecting {
+	struct auth_request auth;
+	struct qos2_load load;
+	struct mqtt_connect con; /* slices into bytes */
+	struct shard *shard;
+	struct broker_client *client; /* NULL: it has closed meanwhile */
+	bool changed;                 /* ask for its identity again when it is connected */
+	uint8_t assigned_len;         /* a client id that the hub chose, 0: the client's own */
+	uint8_t assigned[ASSIGNED_MAX];
+	size_t n;
+	uint8_t bytes[]; /* the packet's body, with the password: wiped */
+};
+
+static void connecting_free(struct connecting *k)
+{
+	if (k->client)
+		k->client->connecting = NULL;
+	principal_unref(k->auth.principal);
+	free(k->load.ids);
+	crypto_wipe(k->bytes, k->n);
+	free(k);
+}
+
+void connect_abandon(struct broker_client *c)
+{
+	if (c->connecting)
+		c->connecting->client = NULL;
+	c->connecting = NULL;
+}
+
+void connect_note_change(struct broker_client *c)
+{
+	if (c->connecting)
+		c->connecting->changed = true;
+}
+
+void connect_refuse(struct broker_client *c, uint8_t code, enum end_reason why)
+{
+	struct buf *b = shard_scratch(c->shard);
+	struct mqtt_connack ack = {.code = code};
+	if (mqtt_encode_connack(b, c->version ? c->version : MQTT_V311, &ack) == 0)
+		client_send(c, b);
+	client_end(c, why);
+}
+
+/* ---- the last step: the session ---- */
+
+static void take_over(struct session *s)
+{
+	struct broker_client *old = s->client;
+	old->taken_over = true;
+	client_end(old, END_TAKEN_OVER);
+	client_detach(old);
+}
+
+/* The session that the client goes on with, or NULL; one that it replaces ends. */
+static struct session *known_session(const struct connecting *k)
+{
+	const struct principal *p = k->auth.principal;
+	struct session *s = session_find(k->shard, p, k->auth.client_id);
+	bool same = s && s->principal->device_key == p->device_key;
+	if (s && s->client) {
+		/* A will without delay goes out now, and with it a session that expires at once. */
+		take_over(s);
+		s = session_find(k->shard, p, k->auth.client_id);
+	}
+	if (!s)
+		return NULL;
+	if (same && !k->con.clean_start)
+		return s;
+	if (same)
+		session_end(s);
+	else
+		session_forget(s); /* it belongs to an earlier device of this name */
+	return NULL;
+}
+
+static uint32_t session_expiry(const struct broker_client *c, const struct mqtt_connect *con)
+{
+	uint32_t most = shard_limits(c->shard)->max_session_expiry;
+	if (c->version != MQTT_V5)
+		return con->clean_start ? 0 : most;
+	return con->session_expiry < most ? con->session_expiry : most;
+}
+
+static uint16_t keep_alive(const struct broker_client *c, uint16_t asked)
+{
+	unsigned most = shard_limits(c->shard)->max_keep_alive;
+	return most && (asked == 0 || asked > most) ? (uint16_t)most : asked;
+}
+
+static void set_will(struct session *s, const struct mqtt_will *from, struct msg *msg)
+{
+	s->will = will_free(s->will);
+	if (!from->present)
+		return;
+	msg->qos = from->qos;
+	msg->retain = from->retain;
+	s->will = mem_new(sizeof(*s->will));
+	*s->will = (struct will){msg, from->delay, from->has_expiry, from->expiry};
+}
+
+static void settle_terms(struct broker_client *c, const struct mqtt_connect *con)
+{
+	const struct broker_limits *lim = shard_limits(c->shard);
+	bool v5 = c->version == MQTT_V5;
+	unsigned window = v5 && con->receive_maximum < lim->max_inflight ? con->receive_maximum
+	                                                                 : lim->max_inflight;
+	c->window = (uint16_t)window;
+	c->receive_maximum = (uint16_t)lim->receive_maximum;
+	c->alias_in_max = v5 ? (uint16_t)lim->topic_alias_maximum : 0;
+	c->alias_out_max = v5 ? con->topic_alias_maximum : 0;
+	c->max_packet = v5 ? con->maximum_packet_size : UINT32_MAX;
+	c->keep_alive = keep_alive(c, con->keep_alive);
+	c->clean_start = con->clean_start;
+	c->connected_us = loop_wall_us(c->shard->loop);
+}
+
+static void send_connack(struct broker_client *c, const struct connecting *k, bool present)
+{
+	const struct broker_limits *lim = shard_limits(c->shard);
+	struct buf *b = shard_scratch(c->shard);
+	struct mqtt_connack ack = {
+	        .session_present = present,
+	        .assigned_client_id = slice_make(k->assigned, k->assigned_len),
+	        .has_server_keep_alive = c->keep_alive != k->con.keep_alive,
+	        .server_keep_alive = c->keep_alive,
+	        .receive_maximum = c->receive_maximum,
+	        .maximum_packet_size = (uint32_t)lim->max_packet_size,
+	        .topic_alias_maximum = c->alias_in_max,
+	        .has_session_expiry = c->session->expiry != k->con.session_expiry,
+	        .session_expiry = c->session->expiry,
+	};
+	if (mqtt_encode_connack(b, c->version, &ack) == 0)
+		client_send(c, b);
+}
+
+/* A session of its own for a client that has none: what the store remembers is taken over or
+ * forgotten. NULL: no room. */
+static struct session *new_session(struct connecting *k, bool forget)
+{
+	struct principal *p = k->auth.principal;
+	struct session *s = session_new(k->shard, p, k->auth.client_id);
+	if (!s)
+		return NULL;
+	if (k->load.n > 0 && qos2_restore(&s->qos2, TAKE_PTR(k->load.ids), k->load.n) != 0) {
+		session_discard(s);
+		return NULL;
+	}
+	if (forget && p->kind == PRINCIPAL_DEVICE)
+		qos2_release_all(k->shard, p);
+	return s;
+}
+
+static void admit(struct broker_client *c, struct connecting *k, struct session *s, bool present)
+{
+	const struct broker_hooks *hooks = &k->shard->b->hooks;
+	struct principal *p = k->auth.principal;
+	principal_unref(s->principal);
+	s->principal = principal_ref(p);
+	session_attach(s, c, session_expiry(c, &k->con));
+	c->state = CLIENT_ON;
+	metric_inc(METRIC_MQTT_CLIENTS);
+	send_connack(c, k, present);
+	if (p->kind == PRINCIPAL_DEVICE)
+		hooks->presence(hooks->ctx, p, true, c->connected_us);
+	bool changed = k->changed;
+	connecting_free(k);
+	if (changed)
+		recheck_session(s);
+	client_resume(c, PAUSE_CONNECT);
+	client_watch(c);
+	out_pump(s);
+}
+
+static void connect_finish(struct connecting *k)
+{
+	struct broker_client *c = k->client;
+	struct principal *p = k->auth.principal;
+	struct msg *will = NULL;
+	if (k->con.will.present) {
+		const struct mqtt_will *w = &k->con.will;
+		will = msg_new(w->topic, w->props, w->payload);
+	}
+	const struct session *before = session_find(k->shard, p, k->auth.client_id);
+	/* The identity was deleted and made again while an old credential was being looked up. */
+	bool stale = before && before->principal->device_key > p->device_key;
+	struct session *s = stale ? NULL : known_session(k);
+	bool present = s != NULL;
+	if (!s && !stale)
+		s = new_session(k, !before && k->con.clean_start);
+	if (!s || (k->con.will.present && !will)) {
+		msg_unref(will);
+		if (s && !present)
+			session_discard(s);
+		connecting_free(k);
+		connect_refuse(c, stale ? MQTT_NOT_AUTHORIZED : MQTT_QUOTA, END_REFUSED);
+		return;
+	}
+	settle_terms(c, &k->con);
+	set_will(s, &k->con.will, will);
+	admit(c, k, s, present);
+}
+
+/* ---- answers ---- */
+
+static void loaded(struct mail *mail)
+{
+	struct connecting *k = container_of(mail, struct connecting, load.mail);
+	struct broker_client *c = k->client;
+	if (!c || c->state != CLIENT_CONNECTING) {
+		connecting_free(k);
+	} else if (k->load.err) {
+		connecting_free(k);
+		connect_refuse(c, MQTT_UNAVAILABLE, END_REFUSED);
+	} else {
+		connect_finish(k);
+	}
+}
+
+static void load(struct connecting *k)
+{
+	const struct telemetry_store *store = &k->shard->b->store;
+	k->load.mail.deliver = loaded;
+	k->load.reply_to = k->shard->box;
+	k->load.device_key = k->auth.principal->device_key;
+	k->load.session = k->auth.client_id;
+	store->qos2_load(store->ctx, &k->load);
+}
+
+static uint8_t refusal_code(int err)
+{
+	switch (err) {
+	case ERR_INVALID: return MQTT_CLIENT_ID_INVALID;
+	case ERR_UNAVAILABLE: return MQTT_UNAVAILABLE;
+	default: return MQTT_NOT_AUTHORIZED; /* whatever was wrong, it looks the same */
+	}
+}
+
+static void authenticated(struct auth_request *r)
+{
+	struct connecting *k = r->user;
+	struct broker_client *c = k->client;
+	if (r->err)
+		r->principal = NULL;
+	if (!c || c->state != CLIENT_CONNECTING) { /* it has gone meanwhile */
+		connecting_free(k);
+		return;
+	}
+	if (r->err) {
+		log_info("mqtt connect refused", F_U64("conn", c->peer.conn_id),
+		        F_STR("peer", c->peer.address), F_SLICE("client", r->client_id),
+		        F_STR("reason", deny_name(r->reason)));
+		int err = r->err;
+		connecting_free(k);
+		connect_refuse(c, refusal_code(err), END_REFUSED);
+		return;
+	}
+	const struct mqtt_will *w = &k->con.will;
+	if (w->present && !publish_judge(k->shard, r->principal, w->topic).allowed) {
+		metric_inc(METRIC_PUBLISH_DENIED);
+		log_info("mqtt will refused", F_U64("conn", c->peer.conn_id),
+		        F_SLICE("client", r->client_id));
+		connecting_free(k);
+		connect_refuse(c, MQTT_NOT_AUTHORIZED, END_REFUSED);
+		return;
+	}
+	if (r->principal->kind == PRINCIPAL_DEVICE && !k->con.clean_start &&
+	        !session_find(k->shard, r->principal, r->client_id))
+		load(k);
+	else
+		connect_finish(k);
+}
+
+/* ---- the packet ---- */
+
+static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slice assigned)
+{
+	const struct broker_hooks *hooks = &c->shard->b->hooks;
+	struct connecting *k = calloc(1, sizeof(*k) + f->body.n);
+	uint8_t code;
+	if (!k) {
+		connect_refuse(c, MQTT_QUOTA, END_REFUSED);
+		return;
+	}
+	k->n = f->body.n;
+	memcpy(k->bytes, f->body.p, k->n);
+	k->shard = c->shard;
+	k->client = c;
+	struct mqtt_frame copy = *f;
+	copy.body = slice_make(k->bytes, k->n);
+	mqtt_decode_connect(&copy, &k->con, &code); /* as a moment ago */
+	k->assigned_len = (uint8_t)assigned.n;
+	if (assigned.n > 0)
+		memcpy(k->assigned, assigned.p, assigned.n);
+	k->auth = (struct auth_request){
+	        .loop = c->shard->loop,
+	        .anonymous_allowed = c->peer.anonymous_allowed,
+	        .client_id = assigned.n ? slice_make(k->assigned, assigned.n) : k->con.client_id,
+	        .has_username = k->con.has_username,
+	        .has_password = k->con.has_password,
+	        .username = k->con.username,
+	        .password = k->con.password,
+	        .done = authenticated,
+	        .user = k,
+	};
+	memcpy(k->auth.peer, c->peer.address, sizeof(k->auth.peer));
+	c->connecting = k;
+	c->state = CLIENT_CONNECTING;
+	loop_timer_cancel(&c->timer); /* the registry and the store answer in bounded time */
+	hooks->authenticate(hooks->ctx, &k->auth);
+	if (c->state == CLIENT_CONNECTING)
+		client_pause(c, PAUSE_CONNECT);
+}
+
+/* A client id for a client that gave none: the device that its user name claims to be, or a random
+ * one. The random one is chosen so that its home is here: the client may come back with it. */
+static struct slice assign_id(
+        struct broker_client *c, const struct mqtt_connect *con, uint8_t out[static ASSIGNED_MAX])
+{
+	const struct broker_hooks *hooks = &c->shard->b->hooks;
+	struct slice claimed;
+	if (c->version == MQTT_V5 && con->has_username &&
+	        hooks->claimed_id(hooks->ctx, con->username, &claimed) && claimed.n > 0 &&
+	        claimed.n <= ASSIGNED_MAX) {
+		memcpy(out, claimed.p, claimed.n);
+		return slice_make(out, claimed.n);
+	}
+	struct slice id;
+	do {
+		uint8_t random[16];
+		char hex[2 * sizeof(random) + 1];
+		crypto_random(random, sizeof(random));
+		crypto_hex_encode(slice_make(random, sizeof(random)), hex);
+		memcpy(out, "auto-", 5);
+		memcpy(out + 5, hex, sizeof(hex) - 1);
+		id = slice_make(out, 5 + sizeof(hex) - 1);
+	} while (broker_home_client(c->shard->b, id) != c->shard);
+	return id;
+}
+
+/* What can be said before anybody is asked: 0 or the reason code of the refusal. */
+static uint8_t judge(const struct broker_client *c, const struct mqtt_connect *con)
+{
+	const struct broker_limits *lim = shard_limits(c->shard);
+	if (c->shard->draining)
+		return MQTT_UNAVAILABLE;
+	if (con->auth_method.p)
+		return MQTT_BAD_AUTH_METHOD;
+	if (con->client_id.n > CLIENT_ID_MAX ||
+	        (con->client_id.n == 0 && c->version != MQTT_V5 && !con->clean_start))
+		return MQTT_CLIENT_ID_INVALID; /* [MQTT-3.1.3-8] of 3.1.1 */
+	if (!con->will.present)
+		return 0;
+	if (!topic_name_valid(con->will.topic, lim->max_topic_levels))
+		return MQTT_TOPIC_INVALID;
+	return con->will.payload.n > lim->max_payload ? MQTT_TOO_LARGE : 0;
+}
+
+bool connect_received(struct broker_client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_connect con = {0};
+	uint8_t code = MQTT_UNSPECIFIED, assigned[ASSIGNED_MAX];
+	int err = mqtt_decode_connect(f, &con, &code);
+	c->version = con.version == MQTT_V5 ? MQTT_V5 : MQTT_V311;
+	if (err) {
+		connect_refuse(c, code,
+		        err == ERR_MALFORMED          ? END_MALFORMED
+		                : err == ERR_PROTOCOL ? END_PROTOCOL
+		                                      : END_REFUSED);
+		return true;
+	}
+	code = judge(c, &con);
+	if (code) {
+		connect_refuse(
+		        c, code, code == MQTT_BAD_AUTH_METHOD ? END_BAD_METHOD : END_REFUSED);
+		return true;
+	}
+	struct slice id = con.client_id;
+	if (id.n == 0)
+		id = assign_id(c, &con, assigned);
+	struct shard *home = broker_home_client(c->shard->b, id);
+	if (home != c->shard) {
+		client_move(c, home);
+		return false;
+	}
+	ask(c, f, con.client_id.n == 0 ? id : slice_make(NULL, 0));
+	return true;
+}

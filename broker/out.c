@@ -1,0 +1,414 @@
+#include "broker/out.h"
+
+#include "broker/client.h"
+#include "broker/mem.h"
+#include "broker/share.h"
+#include "server/base/metrics.h"
+
+/* A client that leaves one message unacknowledged while it acknowledges others leaves holes behind
+ * it; the flight is never longer than this many places, and never meets its own tail. */
+#define FLIGHT_MAX 4096
+#define ID_COUNT 65535u
+
+static uint16_t id_at(const struct out_box *box, uint32_t place)
+{
+	return (uint16_t)((box->first_id - 1u + place) % ID_COUNT + 1);
+}
+
+static struct out *flight_find(const struct out_box *box, uint16_t packet_id, uint32_t *ret_place)
+{
+	if (packet_id == 0)
+		return NULL;
+	uint32_t place = (packet_id + ID_COUNT - box->first_id) % ID_COUNT;
+	if (place >= box->flight.count)
+		return NULL;
+	struct out *o = out_ring_at(&box->flight, place);
+	*ret_place = place;
+	return o->qos ? o : NULL;
+}
+
+void out_clear(struct shard *sh, struct out *o)
+{
+	msg_unref(o->msg);
+	free(o->ids);
+	if (o->group)
+		filter_unref(sh, o->group);
+	*o = (struct out){0};
+}
+
+static bool out_fill(struct out *o, const struct out_spec *d)
+{
+	if (d->n_ids > 1) {
+		o->ids = malloc(sizeof(*o->ids) + d->n_ids * sizeof(o->ids->ids[0]));
+		if (!o->ids)
+			return false;
+		o->ids->n = d->n_ids;
+		memcpy(o->ids->ids, d->ids, d->n_ids * sizeof(o->ids->ids[0]));
+	}
+	o->id = d->n_ids == 1 ? d->ids[0] : 0;
+	o->msg = msg_ref(d->msg);
+	o->group = d->group ? filter_ref(d->group) : NULL;
+	o->qos = d->qos;
+	o->flags = (uint8_t)(OUT_UNSENT | (d->retain ? OUT_RETAIN : 0));
+	return true;
+}
+
+/* ---- the wire ---- */
+
+struct wire {
+	struct msg *msg;
+	const uint32_t *ids;
+	unsigned n_ids;
+	uint16_t packet_id;
+	uint8_t qos;
+	bool retain, dup;
+};
+
+static bool msg_expired(const struct msg *m, uint64_t now)
+{
+	return m->expires && m->expires_ms <= now;
+}
+
+/* What is left of the Message Expiry Interval ([MQTT-3.3.2-6]), to the nearest second, because the
+ * clocks of two turns differ by less. */
+static uint32_t seconds_left(const struct msg *m, uint64_t now)
+{
+	uint64_t ms = m->expires_ms > now ? m->expires_ms - now : 0;
+	return ms < 1000 ? ms > 0 : (uint32_t)((ms + 500) / 1000);
+}
+
+/* Queues one PUBLISH. False: the client takes no packet that large, nothing was sent. */
+static bool wire_publish(struct broker_client *c, const struct wire *w)
+{
+	struct msg *m = w->msg;
+	struct buf *b = shard_scratch(c->shard);
+	struct mqtt_publish_out p = {
+	        .qos = w->qos,
+	        .dup = w->dup,
+	        .retain = w->retain,
+	        .packet_id = w->packet_id,
+	        .topic = msg_topic(m),
+	        .payload_len = m->payload_len,
+	};
+	bool new_alias = false;
+	struct slice body = msg_payload(m);
+	if (c->version == MQTT_V5) {
+		p.alias = alias_out_get(&c->aliases_out, c->alias_out_max, p.topic, &new_alias);
+		if (p.alias && !new_alias)
+			p.topic.n = 0;
+		p.has_expiry = m->expires;
+		p.expiry = m->expires ? seconds_left(m, shard_now(c->shard)) : 0;
+		p.subscription_ids = w->ids;
+		p.n_subscription_ids = w->n_ids;
+		p.props_len = m->props_len;
+		body = slice_make(m->bytes + m->topic_len, m->props_len + m->payload_len);
+	}
+	size_t size;
+	if (mqtt_encode_publish_head(b, c->version, &p, &size) != 0 || size > c->max_packet) {
+		metric_inc(METRIC_DROPPED_TOO_LARGE);
+		return false;
+	}
+	if (new_alias)
+		alias_out_keep(c->aliases_out, p.alias, msg_topic(m));
+	c->ops->send_msg(c->link, buf_slice(b), m, body);
+	metric_inc(METRIC_PUBLISH_OUT);
+	client_sent(c);
+	return true;
+}
+
+static bool wire_out(struct broker_client *c, const struct out *o, uint16_t packet_id, bool dup)
+{
+	struct wire w = {
+	        .msg = o->msg,
+	        .ids = o->ids ? o->ids->ids : &o->id,
+	        .n_ids = o->ids ? o->ids->n : o->id != 0,
+	        .packet_id = packet_id,
+	        .qos = o->qos,
+	        .retain = o->flags & OUT_RETAIN,
+	        .dup = dup,
+	};
+	return wire_publish(c, &w);
+}
+
+/* ---- the flight ---- */
+
+static bool congested(const struct broker_client *c)
+{
+	return c->ops->unsent(c->link) > shard_limits(c->shard)->output_soft_bytes;
+}
+
+static uint32_t flight_max(const struct broker_client *c)
+{
+	uint32_t wide = c->window * 4u;
+	return wide > ID_COUNT - 1 ? ID_COUNT - 1 : wide > FLIGHT_MAX ? wide : FLIGHT_MAX;
+}
+
+static bool flight_has_room(const struct broker_client *c, const struct out_box *box)
+{
+	return box->unsettled < c->window && box->flight.count < flight_max(c) && !congested(c);
+}
+
+bool out_has_room(const struct session *s)
+{
+	const struct broker_client *c = session_writable(s);
+	return c && s->out.queue.count == 0 && flight_has_room(c, &s->out);
+}
+
+/* Takes a place out of the flight; holes at its front go. */
+static void flight_drop(struct session *s, uint32_t place)
+{
+	struct out_box *box = &s->out;
+	struct out *o = out_ring_at(&box->flight, place);
+	if (!(o->flags & OUT_UNSENT))
+		box->unsettled--;
+	box->live--;
+	out_clear(s->shard, o);
+	while (box->flight.count > 0 && out_ring_at(&box->flight, 0)->qos == 0) {
+		out_ring_pop(&box->flight);
+		box->first_id = id_at(box, 1);
+		if (box->resend > 0)
+			box->resend--;
+	}
+}
+
+/* Sends *o as the flight's next message. Takes what it holds, whether it could be sent or not. */
+static void flight_take(struct session *s, struct out *o)
+{
+	struct out_box *box = &s->out;
+	struct broker_client *c = s->client;
+	if (box->flight.count == 0 && box->first_id == 0)
+		box->first_id = 1;
+	uint16_t id = id_at(box, box->flight.count);
+	if (!wire_out(c, o, id, false)) {
+		out_clear(s->shard, o); /* its share of the window was never taken */
+		return;
+	}
+	struct out *place = out_ring_push(&box->flight);
+	if (!place) { /* nobody will settle it: the connection ends, the session keeps its state */
+		out_clear(s->shard, o);
+		client_end(c, END_QUOTA);
+		return;
+	}
+	*place = *o;
+	place->flags &= (uint8_t)~OUT_UNSENT;
+	box->live++;
+	box->unsettled++;
+	box->resend = box->flight.count;
+}
+
+/* ---- the queue ---- */
+
+static void queue_pop(struct session *s, struct out *ret)
+{
+	*ret = *out_ring_at(&s->out.queue, 0);
+	s->out.queued_bytes -= msg_size(ret->msg);
+	out_ring_pop(&s->out.queue);
+}
+
+static void queue_drop_expired(struct session *s)
+{
+	uint64_t now = shard_now(s->shard);
+	struct out o;
+	while (s->out.queue.count > 0 && msg_expired(out_ring_at(&s->out.queue, 0)->msg, now)) {
+		queue_pop(s, &o);
+		out_clear(s->shard, &o);
+		metric_inc(METRIC_DROPPED_EXPIRED);
+	}
+}
+
+static bool queue_full(const struct session *s, const struct out_spec *d)
+{
+	const struct broker_limits *lim = shard_limits(s->shard);
+	/* What a SUBSCRIBE asked for comes at once: only the bytes bound it. */
+	if (!d->replay && s->out.queue.count >= lim->max_queued_messages)
+		return true;
+	return s->out.queued_bytes + msg_size(d->msg) > lim->max_queued_bytes;
+}
+
+static void queue_add(struct session *s, const struct out_spec *d)
+{
+	if (queue_full(s, d))
+		queue_drop_expired(s);
+	struct out *o = queue_full(s, d) ? NULL : out_ring_push(&s->out.queue);
+	if (!o) {
+		metric_inc(METRIC_DROPPED_QUEUE);
+		return;
+	}
+	if (!out_fill(o, d)) {
+		s->out.queue.count--;
+		metric_inc(METRIC_DROPPED_QUEUE);
+		return;
+	}
+	s->out.queued_bytes += msg_size(d->msg);
+}
+
+/* ---- the door ---- */
+
+static void deliver_qos0(struct session *s, const struct out_spec *d)
+{
+	struct broker_client *c = session_writable(s);
+	if (!c)
+		return;
+	const struct broker_limits *lim = shard_limits(s->shard);
+	size_t most = d->replay ? lim->output_hard_bytes / 2 : lim->output_soft_bytes;
+	if (c->ops->unsent(c->link) > most) {
+		metric_inc(METRIC_DROPPED_QOS0);
+		return;
+	}
+	struct wire w = {.msg = d->msg, .ids = d->ids, .n_ids = d->n_ids, .retain = d->retain};
+	wire_publish(c, &w);
+}
+
+void out_deliver(struct session *s, const struct out_spec *d)
+{
+	if (msg_expired(d->msg, shard_now(s->shard))) {
+		metric_inc(METRIC_DROPPED_EXPIRED);
+		return;
+	}
+	if (d->qos == 0) {
+		deliver_qos0(s, d);
+		return;
+	}
+	if (out_has_room(s) && s->out.resend == s->out.flight.count) {
+		struct out o = {0};
+		if (out_fill(&o, d))
+			flight_take(s, &o);
+		else
+			metric_inc(METRIC_DROPPED_QUEUE);
+	} else {
+		queue_add(s, d);
+	}
+	share_tell(s);
+}
+
+/* What was in flight when the connection began, again and in order; stops where the window ends. */
+static void resend(struct session *s)
+{
+	struct out_box *box = &s->out;
+	struct broker_client *c = s->client;
+	while (box->resend < box->flight.count && session_writable(s)) {
+		struct out *o = out_ring_at(&box->flight, box->resend);
+		uint16_t id = id_at(box, box->resend);
+		if (o->qos == 0 || !(o->flags & OUT_UNSENT)) {
+			box->resend++;
+			continue;
+		}
+		if (!(o->flags & OUT_RELEASED) && !(box->unsettled < c->window && !congested(c)))
+			return;
+		o->flags &= (uint8_t)~OUT_UNSENT;
+		box->unsettled++;
+		uint32_t place = box->resend++;
+		if (o->flags & OUT_RELEASED)
+			client_send_ack(c, MQTT_PUBREL, id, MQTT_SUCCESS);
+		else if (!wire_out(c, o, id, true))
+			flight_drop(s, place);
+	}
+}
+
+void out_pump(struct session *s)
+{
+	struct out_box *box = &s->out;
+	if (box->resend < box->flight.count && session_writable(s))
+		resend(s);
+	while (box->queue.count > 0 && box->resend == box->flight.count) {
+		struct broker_client *c = session_writable(s);
+		if (!c || !flight_has_room(c, box))
+			break;
+		struct out o;
+		queue_pop(s, &o);
+		if (msg_expired(o.msg, shard_now(s->shard))) {
+			metric_inc(METRIC_DROPPED_EXPIRED);
+			out_clear(s->shard, &o);
+			continue;
+		}
+		flight_take(s, &o);
+	}
+	share_tell(s);
+}
+
+void out_restart(struct session *s)
+{
+	struct out_box *box = &s->out;
+	box->resend = 0;
+	box->unsettled = 0;
+	for (uint32_t i = 0; i < box->flight.count; i++)
+		out_ring_at(&box->flight, i)->flags |= OUT_UNSENT;
+}
+
+/* ---- what the client answers ---- */
+
+void out_acked(struct session *s, uint16_t packet_id, uint8_t reason)
+{
+	uint32_t place;
+	struct out *o = flight_find(&s->out, packet_id, &place);
+	(void)reason; /* any PUBACK settles the message ([MQTT-4.3.2-4]) */
+	if (!o)
+		return;
+	if (o->qos != 1) {
+		client_end(s->client, END_PROTOCOL);
+		return;
+	}
+	flight_drop(s, place);
+	out_pump(s);
+}
+
+void out_received(struct session *s, uint16_t packet_id, uint8_t reason)
+{
+	uint32_t place;
+	struct out *o = flight_find(&s->out, packet_id, &place);
+	if (o && o->qos != 2) {
+		client_end(s->client, END_PROTOCOL);
+		return;
+	}
+	if (reason >= 0x80) { /* section 4.3.3: the id is free again, and there is no PUBREL */
+		if (o)
+			flight_drop(s, place);
+		out_pump(s);
+		return;
+	}
+	if (o) {
+		msg_unref(TAKE_PTR(o->msg));
+		if (o->group)
+			filter_unref(s->shard, TAKE_PTR(o->group));
+		o->flags |= OUT_RELEASED;
+		if (o->flags & OUT_UNSENT) { /* answered from before the connection broke */
+			o->flags &= (uint8_t)~OUT_UNSENT;
+			s->out.unsettled++;
+		}
+	}
+	client_send_ack(s->client, MQTT_PUBREL, packet_id, o ? MQTT_SUCCESS : MQTT_ID_NOT_FOUND);
+}
+
+void out_completed(struct session *s, uint16_t packet_id)
+{
+	uint32_t place;
+	struct out *o = flight_find(&s->out, packet_id, &place);
+	if (!o)
+		return;
+	if (!(o->flags & OUT_RELEASED)) {
+		client_end(s->client, END_PROTOCOL);
+		return;
+	}
+	flight_drop(s, place);
+	out_pump(s);
+}
+
+/* ---- the end ---- */
+
+static void ring_clear(struct session *s, struct out_ring *r, bool give_back)
+{
+	for (uint32_t i = 0; i < r->count; i++) {
+		struct out *o = out_ring_at(r, i);
+		if (give_back && o->group && o->msg)
+			share_return(s->shard, filter_text(o->group), o->msg);
+		out_clear(s->shard, o);
+	}
+	out_ring_free(r);
+}
+
+void out_free(struct session *s, bool give_back)
+{
+	ring_clear(s, &s->out.flight, give_back);
+	ring_clear(s, &s->out.queue, give_back);
+	s->out = (struct out_box){0};
+}

@@ -1,0 +1,88 @@
+/*
+ * Private to the room: what a session still has to deliver. In flight: sent, its packet id in use.
+ * Queued: waits for room. Packet ids are given in sequence, so that a message's place in the ring
+ * follows from its id.
+ */
+#ifndef HF_BROKER_OUT_H
+#define HF_BROKER_OUT_H
+
+#include "server/base/msg.h"
+
+struct filter;
+struct session;
+struct shard;
+
+/* Subscription identifiers when a message has more than one. */
+struct out_ids {
+	unsigned n;
+	uint32_t ids[];
+};
+
+enum {
+	OUT_RETAIN = 1,   /* is sent with RETAIN */
+	OUT_UNSENT = 2,   /* not sent yet on this connection */
+	OUT_RELEASED = 4, /* PUBREC came, PUBREL was sent: msg is gone */
+};
+
+struct out {
+	struct msg *msg;
+	struct out_ids *ids;
+	struct filter *group; /* of the shared group that chose this session, or NULL */
+	uint32_t id;          /* the only Subscription Identifier, 0: none */
+	uint8_t qos;          /* 0: a hole in the flight */
+	uint8_t flags;
+};
+
+struct out_ring {
+	struct out *v;
+	uint32_t size, head, count; /* size: a power of two or 0 */
+};
+
+struct out_box {
+	struct out_ring flight, queue;
+	size_t queued_bytes;
+	uint32_t live;      /* in flight and not a hole */
+	uint32_t unsettled; /* of them sent on this connection: they fill the client's window */
+	uint32_t resend;    /* place in the flight up to which this connection has seen it */
+	uint16_t first_id;  /* packet id of the flight's first place */
+};
+
+struct out_spec {
+	struct msg *msg; /* a reference is taken when it is kept */
+	const uint32_t *ids;
+	unsigned n_ids;
+	uint8_t qos;
+	bool retain;          /* the RETAIN flag towards the client */
+	bool replay;          /* a retained message that a SUBSCRIBE asked for */
+	struct filter *group; /* a reference is taken when it is kept */
+};
+
+/* Sends it now, keeps it for later, or drops it by the rules of limits and back-pressure. */
+void out_deliver(struct session *s, const struct out_spec *d);
+/* Sends what has room now. */
+void out_pump(struct session *s);
+/* A new connection: everything in flight is to be sent again. */
+void out_restart(struct session *s);
+/* PUBACK, PUBREC, PUBCOMP came. out_received answers with PUBREL itself. */
+void out_acked(struct session *s, uint16_t packet_id, uint8_t reason);
+void out_received(struct session *s, uint16_t packet_id, uint8_t reason);
+void out_completed(struct session *s, uint16_t packet_id);
+/* Whether a message would be sent at once. */
+bool out_has_room(const struct session *s);
+/* The session ends: drops everything. give_back: messages of shared groups go to other members. */
+void out_free(struct session *s, bool give_back);
+
+/* the ring (out_ring.c) */
+static inline struct out *out_ring_at(const struct out_ring *r, uint32_t i)
+{
+	return &r->v[(r->head + i) & (r->size - 1)];
+}
+/* A new zeroed place at the end; NULL when out of memory. */
+struct out *out_ring_push(struct out_ring *r);
+/* Forgets the first place (its content is the caller's). */
+void out_ring_pop(struct out_ring *r);
+void out_ring_free(struct out_ring *r);
+/* Drops what an entry holds. */
+void out_clear(struct shard *sh, struct out *o);
+
+#endif

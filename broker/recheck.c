@@ -1,0 +1,229 @@
+/*
+ * Identities change while their sessions live: the registry is asked again, and what it says is
+ * carried out. Rechecks of all sessions go in slices, a turn each.
+ */
+#include "broker/client.h"
+#include "broker/mem.h"
+#include "server/base/err.h"
+
+#define SLICE 500 /* sessions asked for in one turn */
+
+struct recheck {
+	struct recheck_request ask;
+	struct shard *shard;
+	struct session *session; /* NULL: it has ended meanwhile */
+	struct principal *principal;
+	bool again; /* it changed once more after the question was put */
+};
+
+static void answered(struct recheck_request *r)
+{
+	struct recheck *k = container_of(r, struct recheck, ask);
+	struct session *s = k->session;
+	int err = r->err;
+	enum end_reason end = r->end;
+	bool again = k->again;
+	/* The client may have come back with another credential while the question was open. */
+	bool same = s && s->principal == k->principal;
+	principal_unref(k->principal);
+	free(k);
+	if (!s)
+		return;
+	s->recheck = NULL;
+	if (again || !same) {
+		recheck_session(s);
+		return;
+	}
+	struct broker_client *c = s->client;
+	if (c) {
+		free(c->cache);
+		c->cache = NULL; /* what it may do may have changed too */
+	}
+	if (err == ERR_NOT_FOUND) {
+		broker_device_gone(s->shard->b, s->principal->device_key);
+		if (c)
+			client_end(c, END_DISABLED);
+	} else if (err == ERR_UNAUTHENTICATED && c) {
+		client_end(c, end);
+	}
+}
+
+void recheck_session(struct session *s)
+{
+	const struct broker_hooks *hooks = &s->shard->b->hooks;
+	if (s->principal->kind == PRINCIPAL_ANONYMOUS)
+		return;
+	if (s->recheck) {
+		s->recheck->again = true;
+		return;
+	}
+	struct recheck *k = mem_new(sizeof(*k));
+	k->shard = s->shard;
+	k->session = s;
+	k->principal = principal_ref(s->principal);
+	k->ask.loop = s->shard->loop;
+	k->ask.principal = k->principal;
+	k->ask.done = answered;
+	s->recheck = k;
+	hooks->recheck(hooks->ctx, &k->ask);
+}
+
+void recheck_abandon(struct session *s)
+{
+	if (s->recheck)
+		s->recheck->session = NULL;
+	s->recheck = NULL;
+}
+
+/* ---- one identity ---- */
+
+struct change_mail {
+	struct mail mail;
+	struct shard *shard;
+	bool is_key;
+	uint16_t len;
+	char id[];
+};
+
+static bool concerns(const struct principal *p, bool is_key, struct slice id)
+{
+	struct slice name = principal_id(p);
+	if (is_key)
+		return p->kind == PRINCIPAL_KEY ? slice_eq(name, id)
+		                                : p->via_key && slice_eq(principal_key_name(p), id);
+	if (p->kind != PRINCIPAL_DEVICE || !slice_has_prefix(name, id))
+		return false;
+	return name.n == id.n || name.p[id.n] == '/';
+}
+
+static void change_arrived(struct mail *mail)
+{
+	struct change_mail *m = container_of(mail, struct change_mail, mail);
+	struct shard *sh = m->shard;
+	struct slice id = slice_make(m->id, m->len);
+	struct broker_client *c, *next;
+	for (c = LIST_FIRST(&sh->clients); c; c = next) {
+		next = LIST_NEXT(c, all);
+		/* Who is connecting was perhaps judged by what was true a moment ago. */
+		if (c->connecting)
+			connect_note_change(c);
+		else if (c->state == CLIENT_ON && (m->is_key || sh->n_modules > 0) &&
+		        concerns(c->session->principal, m->is_key, id))
+			recheck_session(c->session);
+	}
+	struct session *s = m->is_key ? NULL : session_find_device(sh, id);
+	if (s && !s->recheck)
+		recheck_session(s);
+	free(m);
+}
+
+void broker_identity_changed(struct broker *b, bool is_key, struct slice id)
+{
+	if (id.n == 0 || id.n > UINT8_MAX)
+		return;
+	const struct shard *home = is_key ? NULL : broker_home_client(b, id);
+	for (unsigned i = 0; i < b->n; i++) {
+		struct shard *sh = &b->shards[i];
+		if (home && sh != home) /* a device and its modules live on one loop */
+			continue;
+		struct change_mail *m = mem_new(sizeof(*m) + id.n);
+		m->mail.deliver = change_arrived;
+		m->shard = sh;
+		m->is_key = is_key;
+		m->len = (uint16_t)id.n;
+		memcpy(m->id, id.p, id.n);
+		mail_send(sh->box, &m->mail);
+	}
+}
+
+/* ---- a device is gone ---- */
+
+struct gone_mail {
+	struct mail mail;
+	struct shard *shard;
+	uint64_t device_key;
+};
+
+static void gone_arrived(struct mail *mail)
+{
+	struct gone_mail *m = container_of(mail, struct gone_mail, mail);
+	struct shard *sh = m->shard;
+	struct session *s, *next;
+	struct broker_client *connecting;
+	LIST_FOREACH (connecting, &sh->clients, all)
+		connect_note_change(connecting);
+	for (s = LIST_FIRST(&sh->session_list); s; s = next) {
+		next = LIST_NEXT(s, all);
+		if (s->principal->device_key != m->device_key)
+			continue;
+		struct broker_client *c = s->client;
+		s->will = will_free(s->will);
+		s->expiry = UINT32_MAX; /* so that detaching leaves the end to us */
+		if (c) {
+			client_end(c, END_DISABLED);
+			client_detach(c);
+		}
+		session_forget(s);
+	}
+	retained_forget(sh, m->device_key);
+	free(m);
+}
+
+void broker_device_gone(struct broker *b, uint64_t device_key)
+{
+	if (device_key == 0)
+		return;
+	for (unsigned i = 0; i < b->n; i++) {
+		struct gone_mail *m = mem_new(sizeof(*m));
+		m->mail.deliver = gone_arrived;
+		m->shard = &b->shards[i];
+		m->device_key = device_key;
+		mail_send(b->shards[i].box, &m->mail);
+	}
+}
+
+/* ---- everybody ---- */
+
+struct all_mail {
+	struct mail mail;
+	struct shard *shard;
+};
+
+static void recheck_slice(struct mail *mail)
+{
+	struct shard *sh = container_of(mail, struct shard, recheck_mail);
+	for (unsigned i = 0; i < SLICE && sh->recheck_next; i++) {
+		struct session *s = sh->recheck_next;
+		sh->recheck_next = LIST_NEXT(s, all);
+		recheck_session(s); /* its answer may end it, and move recheck_next on */
+	}
+	sh->recheck_running = sh->recheck_next != NULL;
+	if (sh->recheck_running)
+		mail_post(sh->box, &sh->recheck_mail);
+}
+
+static void all_arrived(struct mail *mail)
+{
+	struct all_mail *m = container_of(mail, struct all_mail, mail);
+	struct shard *sh = m->shard;
+	struct broker_client *c;
+	LIST_FOREACH (c, &sh->clients, all)
+		connect_note_change(c);
+	sh->recheck_next = LIST_FIRST(&sh->session_list);
+	if (!sh->recheck_running) {
+		sh->recheck_running = true;
+		sh->recheck_mail.deliver = recheck_slice;
+		mail_post(sh->box, &sh->recheck_mail);
+	}
+	free(m);
+}
+
+void broker_recheck_all(struct broker *b)
+{
+	for (unsigned i = 0; i < b->n; i++) {
+		struct all_mail *m = mem_new(sizeof(*m));
+		m->mail.deliver = all_arrived;
+		m->shard = &b->shards[i];
+		mail_send(b->shards[i].box, &m->mail);
+	}
+}

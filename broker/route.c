@@ -1,0 +1,205 @@
+#include "broker/route.h"
+
+#include "broker/mem.h"
+#include "broker/session.h"
+#include "broker/share.h"
+#include "server/base/metrics.h"
+
+struct route {
+	struct shard *shard;
+	const struct session *from;
+	const struct msg *msg;
+};
+
+/* Makes room for one more element; fails only without memory. */
+static bool scratch_grow(void *array, unsigned *size, unsigned used, size_t each)
+{
+	if (used < *size)
+		return true;
+	unsigned bigger = *size ? *size * 2 : 16;
+	void *p = reallocarray(*(void **)array, bigger, each);
+	if (!p)
+		return false;
+	*(void **)array = p;
+	*size = bigger;
+	return true;
+}
+
+static struct match *match_of(struct route_scratch *r, struct session *s)
+{
+	if (s->match < r->n_matches && r->matches[s->match].session == s)
+		return &r->matches[s->match];
+	if (!scratch_grow(&r->matches, &r->matches_size, r->n_matches, sizeof(*r->matches)))
+		return NULL;
+	s->match = r->n_matches++;
+	struct match *m = &r->matches[s->match];
+	*m = (struct match){.session = s};
+	return m;
+}
+
+static void match_add_id(struct route_scratch *r, struct match *m, uint32_t id)
+{
+	if (!m->first_id) {
+		m->first_id = id;
+		return;
+	}
+	if (!scratch_grow(&r->ids, &r->ids_size, r->n_ids, sizeof(*r->ids)))
+		return;
+	r->ids[r->n_ids] = (struct match_id){id, m->more_ids};
+	m->more_ids = ++r->n_ids;
+}
+
+static void found_local(const struct route *route, const struct sub *sub)
+{
+	struct route_scratch *r = &route->shard->route;
+	if (sub->no_local && sub->session == route->from)
+		return;
+	struct match *m = match_of(r, sub->session);
+	if (!m)
+		return;
+	if (sub->qos > m->qos)
+		m->qos = sub->qos; /* [MQTT-3.3.4-2]: the highest of those that overlap */
+	m->retain_as_published |= sub->retain_as_published;
+	if (sub->id)
+		match_add_id(r, m, sub->id);
+}
+
+static void found(void *value, void *arg)
+{
+	const struct route *route = arg;
+	struct route_scratch *r = &route->shard->route;
+	switch (*(const enum route_kind *)value) {
+	case ROUTE_LOCAL: found_local(route, value); break;
+	case ROUTE_REMOTE: r->remote |= 1ull << ((const struct remote *)value)->shard; break;
+	case ROUTE_GROUP:
+		if (scratch_grow(&r->groups, &r->groups_size, r->n_groups, sizeof(*r->groups)))
+			r->groups[r->n_groups++] = value;
+		break;
+	}
+}
+
+/* The identifiers of a match as an array that lives until the next call. */
+static unsigned match_ids(struct route_scratch *r, const struct match *m, const uint32_t **ret)
+{
+	unsigned n = 0;
+	*ret = &m->first_id;
+	if (!m->more_ids)
+		return m->first_id ? 1 : 0;
+	if (!scratch_grow(&r->flat, &r->flat_size, 0, sizeof(*r->flat)))
+		return 1;
+	r->flat[n++] = m->first_id;
+	for (uint32_t i = m->more_ids; i; i = r->ids[i - 1].next) {
+		if (!scratch_grow(&r->flat, &r->flat_size, n, sizeof(*r->flat)))
+			break;
+		r->flat[n++] = r->ids[i - 1].id;
+	}
+	*ret = r->flat;
+	return n;
+}
+
+/* Finds everybody in this loop's index and serves those who live here. */
+static bool route_here(struct shard *sh, struct msg *m, const struct session *from)
+{
+	struct route_scratch *r = &sh->route;
+	struct route route = {.shard = sh, .from = from, .msg = m};
+	r->n_matches = r->n_ids = r->n_groups = 0;
+	r->remote = 0;
+	index_match(sh->subs, msg_topic(m), found, &route);
+	for (unsigned i = 0; i < r->n_matches; i++) {
+		const struct match *match = &r->matches[i];
+		struct out_spec d = {
+		        .msg = m,
+		        .qos = m->qos < match->qos ? m->qos : match->qos,
+		        .retain = m->retain && match->retain_as_published,
+		};
+		d.n_ids = match_ids(r, match, &d.ids);
+		out_deliver(match->session, &d);
+	}
+	bool any = r->n_matches > 0 || r->n_groups > 0 || r->remote != 0;
+	for (unsigned i = 0; i < r->n_groups; i++)
+		share_dispatch(sh, r->groups[i], m);
+	return any;
+}
+
+struct route_mail {
+	struct mail mail;
+	struct shard *to;
+	struct msg *msg;
+};
+
+static void route_arrived(struct mail *mail)
+{
+	struct route_mail *m = container_of(mail, struct route_mail, mail);
+	route_here(m->to, m->msg, NULL);
+	msg_unref(m->msg);
+	free(m);
+}
+
+bool route_publish(struct shard *sh, struct msg *m, const struct session *from)
+{
+	bool any = route_here(sh, m, from);
+	for (uint64_t left = sh->route.remote; left; left &= left - 1) {
+		struct route_mail *mail = mem_new(sizeof(*mail));
+		mail->mail.deliver = route_arrived;
+		mail->to = &sh->b->shards[__builtin_ctzll(left)];
+		mail->msg = msg_ref(m);
+		mail_post(mail->to->box, &mail->mail);
+	}
+	return any;
+}
+
+/* ---- what other loops want ---- */
+
+/* A group's note has a key of its own beside that of the plain one. */
+static const void *group_key(const struct shard *sh, unsigned target)
+{
+	return (const char *)&sh->others[target] + 1;
+}
+
+static void note_group(struct shard *sh, struct slice filter, unsigned target, bool add)
+{
+	const void *key = group_key(sh, target);
+	struct remote_group *g = index_remove(sh->subs, filter, key, NULL);
+	if (!g && !add)
+		return;
+	if (!g) {
+		g = mem_new(sizeof(*g));
+		g->remote = (struct remote){ROUTE_REMOTE, target};
+		LIST_INSERT_HEAD(&sh->remote_groups, g, entry);
+	}
+	g->count += add ? 1u : -1u;
+	if (g->count > 0 && index_put(sh->subs, filter, key, g, NULL, NULL) == 0)
+		return;
+	LIST_REMOVE(g, entry);
+	free(g);
+}
+
+void route_note(struct shard *sh, struct slice filter, unsigned target, bool group, bool add)
+{
+	if (target == sh->index)
+		return;
+	if (group)
+		note_group(sh, filter, target, add);
+	else if (add)
+		index_put(sh->subs, filter, &sh->others[target], &sh->others[target], NULL, NULL);
+	else
+		index_remove(sh->subs, filter, &sh->others[target], NULL);
+}
+
+void route_notes_free(struct shard *sh)
+{
+	struct remote_group *g;
+	while ((g = LIST_FIRST(&sh->remote_groups)) != NULL) {
+		LIST_REMOVE(g, entry);
+		free(g);
+	}
+}
+
+void route_scratch_free(struct route_scratch *r)
+{
+	free(r->matches);
+	free(r->ids);
+	free(r->groups);
+	free(r->flat);
+	*r = (struct route_scratch){0};
+}

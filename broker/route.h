@@ -1,0 +1,71 @@
+/*
+ * Private to the room: from a message to those who subscribed. The index of a loop holds entries of
+ * three kinds; each begins with the kind.
+ */
+#ifndef HF_BROKER_ROUTE_H
+#define HF_BROKER_ROUTE_H
+
+#include <sys/queue.h>
+
+#include "server/base/buf.h"
+#include "server/base/msg.h"
+
+struct filter;
+struct session;
+struct shard;
+
+enum route_kind {
+	ROUTE_LOCAL,  /* struct sub: a session of this loop */
+	ROUTE_REMOTE, /* struct remote: somebody on another loop */
+	ROUTE_GROUP,  /* struct group: a shared group whose home is here */
+};
+
+/* The entry that says: that other loop has subscribers. A loop tells when its first comes and its
+ * last goes, so one such entry for each loop serves all filters. */
+struct remote {
+	enum route_kind kind;
+	unsigned shard;
+};
+
+/* The same for a shared group's home. The members' loops tell, each for itself: it is counted. */
+struct remote_group {
+	struct remote remote;
+	unsigned count;
+	LIST_ENTRY(remote_group) entry;
+};
+
+/* What one session gets of a message, gathered over its overlapping subscriptions. */
+struct match {
+	struct session *session;
+	uint8_t qos;
+	bool retain_as_published;
+	uint32_t first_id,
+	        more_ids; /* subscription identifiers; more: index + 1 into ids, 0: none */
+};
+struct match_id {
+	uint32_t id, next;
+};
+
+/* Kept from message to message, so that routing allocates nothing. */
+struct route_scratch {
+	struct match *matches;
+	unsigned n_matches, matches_size;
+	struct match_id *ids;
+	unsigned n_ids, ids_size;
+	struct group **groups;
+	unsigned n_groups, groups_size;
+	uint32_t *flat;
+	unsigned flat_size;
+	uint64_t remote; /* a bit for each other shard */
+};
+
+/* Gives m to every subscriber, here and on the other loops; from (may be NULL) is the session that
+ * published it. Returns whether there was any. */
+bool route_publish(struct shard *sh, struct msg *m, const struct session *from);
+/* Notes or forgets that the shard target has subscribers (group: a shared group) for filter. */
+void route_note(struct shard *sh, struct slice filter, unsigned target, bool group, bool add);
+/* Frees the notes about other loops (the index goes with them). */
+void route_notes_free(struct shard *sh);
+void route_scratch_free(struct route_scratch *r);
+
+#endif

@@ -1,0 +1,224 @@
+#include "broker/session.h"
+
+#include <assert.h>
+
+#include "broker/client.h"
+#include "broker/mem.h"
+#include "broker/share.h"
+#include "server/base/err.h"
+#include "server/base/metrics.h"
+
+#define NEVER UINT64_MAX
+#define KEY_MAX (2 + 255 + CLIENT_ID_MAX)
+
+/* Kind, then (but for devices, whose client id it is) the principal's id with its length, then the
+ * client id: a back end never meets a device's session, nor one back end another's. */
+static size_t session_key(
+        const struct principal *p, struct slice client_id, char out[static KEY_MAX], size_t *id_off)
+{
+	size_t n = 0;
+	assert(client_id.n <= CLIENT_ID_MAX);
+	out[n++] = (char)p->kind;
+	if (p->kind != PRINCIPAL_DEVICE) {
+		out[n++] = (char)p->id_len;
+		memcpy(out + n, p->text, p->id_len);
+		n += p->id_len;
+	}
+	*id_off = n;
+	if (client_id.n > 0)
+		memcpy(out + n, client_id.p, client_id.n);
+	return n + client_id.n;
+}
+
+struct session *session_find(
+        const struct shard *sh, const struct principal *p, struct slice client_id)
+{
+	char key[KEY_MAX];
+	size_t id_off, n = session_key(p, client_id, key, &id_off);
+	return map_get(&sh->sessions, slice_make(key, n));
+}
+
+struct session *session_find_device(const struct shard *sh, struct slice id)
+{
+	char key[1 + CLIENT_ID_MAX];
+	if (id.n > CLIENT_ID_MAX)
+		return NULL;
+	key[0] = (char)PRINCIPAL_DEVICE;
+	memcpy(key + 1, id.p, id.n);
+	return map_get(&sh->sessions, slice_make(key, id.n + 1));
+}
+
+/* Arms the timer for what comes first: will or end. */
+static void session_arm(struct session *s)
+{
+	uint64_t due = s->will_at < s->expire_at ? s->will_at : s->expire_at;
+	uint64_t now = shard_now(s->shard);
+	loop_timer_cancel(&s->timer);
+	if (due != NEVER)
+		loop_timer_set(s->shard->loop, &s->timer, due > now ? due - now : 0);
+}
+
+static void session_due(struct loop_timer *t, struct loop *loop HF_UNUSED)
+{
+	struct session *s = container_of(t, struct session, timer);
+	uint64_t now = shard_now(s->shard);
+	if (s->expire_at <= now) {
+		session_end(s);
+		return;
+	}
+	if (s->will_at <= now) {
+		s->will_at = NEVER;
+		will_publish(s);
+	}
+	session_arm(s);
+}
+
+static bool is_module(const struct principal *p)
+{
+	return p->kind == PRINCIPAL_DEVICE && memchr(p->text, '/', p->id_len);
+}
+
+struct session *session_new(struct shard *sh, struct principal *p, struct slice client_id)
+{
+	char key[KEY_MAX];
+	size_t id_off, n = session_key(p, client_id, key, &id_off);
+	if (atomic_fetch_add(&sh->b->sessions, 1) >= shard_limits(sh)->max_sessions) {
+		atomic_fetch_sub(&sh->b->sessions, 1);
+		return NULL;
+	}
+	struct session *s = mem_new(sizeof(*s) + n);
+	memcpy(s->key, key, n);
+	s->key_len = (uint16_t)n;
+	s->id_off = (uint16_t)id_off;
+	s->shard = sh;
+	s->principal = principal_ref(p);
+	s->will_at = s->expire_at = NEVER;
+	s->timer.fire = session_due;
+	LIST_INIT(&s->tethers);
+	if (map_put(&sh->sessions, slice_make(s->key, n), s, NULL) != 0) {
+		atomic_fetch_sub(&sh->b->sessions, 1);
+		principal_unref(s->principal);
+		free(s);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&sh->session_list, s, all);
+	sh->n_modules += is_module(p);
+	metric_inc(METRIC_SESSIONS);
+	return s;
+}
+
+struct broker_client *session_writable(const struct session *s)
+{
+	return s->client && s->client->state == CLIENT_ON ? s->client : NULL;
+}
+
+/* ---- tethers ---- */
+
+void session_tie(struct session *s, struct tether *t, enum tether_kind kind)
+{
+	t->session = s;
+	t->kind = kind;
+	LIST_INSERT_HEAD(&s->tethers, t, entry);
+}
+
+void session_untie(struct tether *t)
+{
+	if (!t->session)
+		return;
+	LIST_REMOVE(t, entry);
+	t->session = NULL;
+}
+
+/* ---- the end ---- */
+
+static void session_free(struct session *s)
+{
+	struct shard *sh = s->shard;
+	struct tether *t;
+	while ((t = LIST_FIRST(&s->tethers)) != NULL)
+		session_untie(t);
+	recheck_abandon(s);
+	if (sh->recheck_next == s)
+		sh->recheck_next = LIST_NEXT(s, all);
+	if (s->member)
+		map_remove(&sh->members, slice_make(&s->member, sizeof(s->member)));
+	map_remove(&sh->sessions, slice_make(s->key, s->key_len));
+	LIST_REMOVE(s, all);
+	loop_timer_cancel(&s->timer);
+	qos2_free(&s->qos2);
+	s->will = will_free(s->will);
+	sh->n_modules -= is_module(s->principal);
+	principal_unref(s->principal);
+	atomic_fetch_sub(&sh->b->sessions, 1);
+	metric_add(METRIC_SESSIONS, -1);
+	free(s);
+}
+
+void session_discard(struct session *s)
+{
+	struct sub *sub;
+	while ((sub = s->subs) != NULL) {
+		s->subs = sub->next;
+		filter_unref(s->shard, sub->filter);
+		free(sub);
+	}
+	out_free(s, false);
+	session_free(s);
+}
+
+void session_end(struct session *s)
+{
+	assert(!s->client);
+	session_unsubscribe_all(s); /* first: nothing comes back to it from here on */
+	out_free(s, true);
+	/* What the store knows of its QoS 2 messages would be mistaken for the next session's. */
+	if (qos2_any_stored(&s->qos2))
+		qos2_release_all(s->shard, s->principal);
+	if (s->will)
+		will_publish(s);
+	session_free(s);
+}
+
+void session_forget(struct session *s)
+{
+	s->will = will_free(s->will);
+	qos2_free(&s->qos2);
+	session_end(s);
+}
+
+/* ---- clients come and go ---- */
+
+void session_attach(struct session *s, struct broker_client *c, uint32_t expiry)
+{
+	assert(!s->client);
+	s->client = c;
+	c->session = s;
+	s->expiry = expiry;
+	s->will_at = s->expire_at = NEVER;
+	loop_timer_cancel(&s->timer);
+	qos2_restart(&s->qos2);
+	out_restart(s);
+}
+
+void session_detach(struct session *s)
+{
+	struct broker_client *c = s->client;
+	uint64_t now = shard_now(s->shard);
+	s->client = NULL;
+	s->last_activity_us = client_activity_us(c);
+	s->gone_us = loop_wall_us(s->shard->loop);
+	out_restart(s);
+	share_tell(s);
+	if (!c->keep_will)
+		s->will = will_free(s->will);
+	if (s->expiry == 0) {
+		session_end(s);
+		return;
+	}
+	s->expire_at = s->expiry == UINT32_MAX ? NEVER : now + s->expiry * 1000ull;
+	if (s->will && s->will->delay == 0)
+		will_publish(s);
+	else if (s->will)
+		s->will_at = now + s->will->delay * 1000ull;
+	session_arm(s);
+}

@@ -1,0 +1,123 @@
+/*
+ * Private to the room: a session and what belongs to it. It lives on its home loop from its first
+ * CONNECT until it expires, whether a client is connected or not.
+ */
+#ifndef HF_BROKER_SESSION_H
+#define HF_BROKER_SESSION_H
+
+#include "broker/out.h"
+#include "broker/qos2.h"
+#include "broker/shard.h"
+
+/* A filter that sessions of this loop hold, kept once. For "$share/g/f" it is the whole text. */
+struct filter {
+	unsigned refs;
+	unsigned local; /* subscriptions of this loop that are in the index under it */
+	uint16_t len;
+	char text[];
+};
+
+struct sub {
+	enum route_kind kind; /* ROUTE_LOCAL */
+	uint32_t id;          /* Subscription Identifier, 0: none */
+	struct session *session;
+	struct filter *filter;
+	struct sub *next;
+	uint8_t qos;
+	bool no_local, retain_as_published;
+	bool shared;
+	bool silent; /* "$iothub/…": granted, answered by the facade, never in the index */
+};
+
+/* Something under way that refers to a session: the session cuts the thread when it ends. */
+enum tether_kind { TETHER_TICKET, TETHER_RELEASE };
+struct tether {
+	LIST_ENTRY(tether) entry;
+	enum tether_kind kind;
+	struct session *session; /* NULL: it has ended, or it was never tied */
+};
+LIST_HEAD(tether_list, tether);
+
+struct will {
+	struct msg *msg;
+	uint32_t delay;
+	bool has_expiry;
+	uint32_t expiry;
+};
+
+/* What a session's shared groups know of it. */
+enum share_state { SHARE_OFFLINE, SHARE_BUSY, SHARE_READY };
+
+struct session {
+	LIST_ENTRY(session) all;
+	struct shard *shard;
+	struct broker_client *client; /* NULL: nobody is connected */
+	struct principal *principal;  /* of the last connection */
+	struct sub *subs;
+	struct tether_list tethers;
+	struct recheck *recheck;
+	struct out_box out;
+	struct qos2_set qos2;
+	struct will *will;
+	uint64_t will_at, expire_at; /* monotonic ms while offline; UINT64_MAX: never */
+	struct loop_timer timer;
+	int64_t last_activity_us, gone_us;
+	uint64_t member; /* number in shared groups, 0: in none */
+	uint32_t expiry; /* s; UINT32_MAX: never */
+	unsigned n_subs, n_shared;
+	unsigned match; /* its place among the matches of the message being routed */
+	enum share_state share_state;
+	uint16_t key_len, id_off;
+	char key[];
+};
+
+static inline struct slice session_client_id(const struct session *s)
+{
+	return slice_make(s->key + s->id_off, (size_t)(s->key_len - s->id_off));
+}
+
+/* The session of that principal and client id, or NULL. */
+struct session *session_find(
+        const struct shard *sh, const struct principal *p, struct slice client_id);
+/* The session of a device or module by its id alone. */
+struct session *session_find_device(const struct shard *sh, struct slice id);
+/* A new one without a client; NULL when there are too many. */
+struct session *session_new(struct shard *sh, struct principal *p, struct slice client_id);
+/* Ends it: its will goes out, its subscriptions and messages go, it is freed. A client must have
+ * let go of it. */
+void session_end(struct session *s);
+/* The same without its will, and forgetting is final: its device does not exist any more. */
+void session_forget(struct session *s);
+/* Frees it and nothing else: neither will nor store nor groups hear of it. The hub is stopping. */
+void session_discard(struct session *s);
+/* A client takes it. */
+void session_attach(struct session *s, struct broker_client *c, uint32_t expiry);
+/* Its client is gone: the will, and the expiry, begin to run. May end it. */
+void session_detach(struct session *s);
+/* The client that may be written to now, or NULL. */
+struct broker_client *session_writable(const struct session *s);
+
+void session_tie(struct session *s, struct tether *t, enum tether_kind kind);
+void session_untie(struct tether *t);
+
+/* release.c: what the store is to forget of a session's QoS 2 messages. */
+void qos2_release_one(struct session *s, struct qos2_slot *q);
+void qos2_release_all(struct shard *sh, struct principal *p);
+
+/* will.c */
+struct will *will_free(struct will *w);
+/* Publishes the session's will and forgets it. */
+void will_publish(struct session *s);
+
+/* subscribe.c */
+struct sub *session_sub(const struct session *s, const struct filter *f);
+/* Takes every subscription out of the index and out of its groups. */
+void session_unsubscribe_all(struct session *s);
+struct filter *filter_ref(struct filter *f);
+void filter_unref(struct shard *sh, struct filter *f);
+static inline struct slice filter_text(const struct filter *f)
+{
+	return slice_make(f->text, f->len);
+}
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * Private to the room: the broker and its shards. A shard is everything that one event loop owns:
+ * its connections, the sessions whose home it is, its copy of the subscription index, its share of
+ * the retained messages and of the shared groups. Nobody else touches it; other shards send mail.
+ */
+#ifndef HF_BROKER_SHARD_H
+#define HF_BROKER_SHARD_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "broker/broker.h"
+#include "broker/index.h"
+#include "broker/retain.h"
+#include "broker/route.h"
+#include "server/base/loop.h"
+#include "server/base/map.h"
+
+#define SHARDS_MAX 16
+
+/* An immutable copy of the limits, shared by the shards; the store's filters are slices into it. */
+struct limits {
+	atomic_uint refs;
+	struct broker_limits v;
+	unsigned n_filters;
+	struct slice *filters;
+	char text[];
+};
+
+LIST_HEAD(client_list, broker_client);
+LIST_HEAD(session_list, session);
+
+struct shard {
+	struct broker *b;
+	struct loop *loop;
+	struct mailbox *box;
+	unsigned index;
+	unsigned limits_version; /* what was decided under older limits is decided again */
+	struct limits *limits;
+
+	struct client_list clients; /* all but those on their way to another loop */
+	struct client_list ending;  /* closing; their session lets go of them in the next turn */
+	struct client_list starved; /* not read until the store has caught up */
+	struct mail reap;
+	bool reap_posted;
+	struct loop_timer starved_timer, tick;
+
+	struct map sessions; /* by session key */
+	struct session_list session_list;
+	struct session *recheck_next; /* where a recheck of all goes on */
+	struct mail recheck_mail;
+	bool recheck_running;
+	struct map members; /* sessions with shared subscriptions, by their number */
+	uint64_t next_member;
+	unsigned n_modules; /* sessions of modules: without any, a device's sessions are found by
+	                       key */
+
+	struct index *subs; /* who wants what: see route.h */
+	struct remote others[SHARDS_MAX];
+	LIST_HEAD(, remote_group) remote_groups;
+	struct map filters; /* filters that sessions here hold, by text */
+	struct map groups;  /* shared groups whose home is here, by text */
+	struct retain *retain;
+	struct route_scratch route;
+	struct buf scratch; /* one packet on its way out */
+	struct buf props;   /* the properties of one message on its way in */
+
+	bool draining;
+	uint64_t drain_by;
+	struct loop_timer drain_timer;
+
+	atomic_size_t tickets; /* written here, read by broker_busy */
+};
+
+struct broker {
+	struct broker_hooks hooks;
+	struct telemetry_store store;
+	unsigned n;
+	atomic_size_t clients, sessions;
+	atomic_size_t retained_count, retained_bytes;
+	struct shard shards[];
+};
+
+static inline const struct broker_limits *shard_limits(const struct shard *sh)
+{
+	return &sh->limits->v;
+}
+static inline uint64_t shard_now(const struct shard *sh)
+{
+	return loop_now_ms(sh->loop);
+}
+
+/* The home of what is named by text: retained messages by topic, shared groups by group/filter. */
+struct shard *broker_home(struct broker *b, struct slice text);
+/* The home of a session: "device/module" lives with its device. */
+struct shard *broker_home_client(struct broker *b, struct slice client_id);
+/* The shard of a loop that the broker was made with. */
+struct shard *broker_shard(struct broker *b, const struct loop *loop);
+/* An empty buffer for encoding one packet; it keeps its memory from use to use. */
+struct buf *shard_scratch(struct shard *sh);
+/* Whether telemetry under this topic is kept (telemetry.store). */
+bool shard_stores(const struct shard *sh, struct slice topic);
+/* Whether more waits for the store than may. */
+bool shard_store_full(const struct shard *sh);
+
+struct limits *limits_new(const struct broker_limits *from);
+struct limits *limits_unref(struct limits *l);
+
+#endif

@@ -1,0 +1,268 @@
+#include "broker/share.h"
+
+#include "broker/client.h"
+#include "broker/mem.h"
+#include "broker/topic.h"
+#include "server/base/metrics.h"
+
+struct member {
+	uint64_t number;
+	unsigned shard;
+	enum share_state state;
+};
+
+struct group {
+	enum route_kind kind; /* ROUTE_GROUP */
+	unsigned n, size, next;
+	struct member *members;
+	struct slice filter; /* in text */
+	uint16_t len;
+	char text[]; /* "$share/{group}/{filter}" */
+};
+
+struct shard *share_home(struct broker *b, struct slice text)
+{
+	return broker_home(b, text);
+}
+
+/* ---- groups, on their home ---- */
+
+static struct group *group_find(const struct shard *sh, struct slice text)
+{
+	return map_get(&sh->groups, text);
+}
+
+static struct group *group_new(struct shard *sh, struct slice text)
+{
+	struct slice name, filter;
+	struct group *g = mem_new(sizeof(*g) + text.n);
+	g->kind = ROUTE_GROUP;
+	g->len = (uint16_t)text.n;
+	memcpy(g->text, text.p, text.n);
+	topic_share_split(slice_make(g->text, text.n), &name, &filter);
+	g->filter = filter;
+	if (index_put(sh->subs, filter, g, g, NULL, NULL) != 0 ||
+	        map_put(&sh->groups, slice_make(g->text, g->len), g, NULL) != 0)
+		abort(); /* a few nodes */
+	return g;
+}
+
+static void group_free(struct shard *sh, struct group *g)
+{
+	index_remove(sh->subs, g->filter, g, NULL);
+	map_remove(&sh->groups, slice_make(g->text, g->len));
+	free(g->members);
+	free(g);
+}
+
+void share_groups_free(struct shard *sh)
+{
+	struct group *g;
+	size_t pos = 0;
+	while ((g = map_next(&sh->groups, &pos)) != NULL)
+		group_free(sh, g);
+}
+
+static struct member *member_find(struct group *g, unsigned shard, uint64_t number)
+{
+	for (unsigned i = 0; i < g->n; i++) {
+		if (g->members[i].number == number && g->members[i].shard == shard)
+			return &g->members[i];
+	}
+	return NULL;
+}
+
+void share_join(
+        struct shard *sh, struct slice text, unsigned member_shard, uint64_t number, int state)
+{
+	struct group *g = group_find(sh, text);
+	if (!g)
+		g = group_new(sh, text);
+	struct member *m = member_find(g, member_shard, number);
+	if (!m) {
+		if (g->n == g->size) {
+			unsigned size = g->size ? g->size * 2 : 4;
+			struct member *more = reallocarray(g->members, size, sizeof(*more));
+			if (!more)
+				abort();
+			g->members = more;
+			g->size = size;
+		}
+		m = &g->members[g->n++];
+	}
+	*m = (struct member){number, member_shard, (enum share_state)state};
+}
+
+static void leave_here(struct shard *sh, struct slice text, unsigned shard, uint64_t number)
+{
+	struct group *g = group_find(sh, text);
+	struct member *m = g ? member_find(g, shard, number) : NULL;
+	if (!m)
+		return;
+	*m = g->members[--g->n];
+	if (g->n == 0)
+		group_free(sh, g);
+}
+
+/* Round robin over those who can take a message at once, else over those who are connected, else
+ * (what QoS 0 does not want) over all. */
+static struct member *pick(struct group *g, enum share_state least)
+{
+	for (int want = SHARE_READY; want >= (int)least; want--) {
+		for (unsigned i = 0; i < g->n; i++) {
+			struct member *m = &g->members[(g->next + i) % g->n];
+			if ((int)m->state < want)
+				continue;
+			g->next = (unsigned)(m - g->members) + 1;
+			return m;
+		}
+	}
+	return NULL;
+}
+
+/* ---- mail between a member's shard and a group's home ---- */
+
+enum share_what { SHARE_LEAVE, SHARE_STATE, SHARE_RETURN, SHARE_DELIVER };
+
+struct share_mail {
+	struct mail mail;
+	struct shard *to;
+	struct msg *msg;
+	uint64_t number;
+	unsigned from;
+	enum share_what what;
+	enum share_state state;
+	uint16_t len;
+	char text[];
+};
+
+static void deliver_here(struct shard *sh, struct slice text, uint64_t number, struct msg *m)
+{
+	struct session *s = map_get(&sh->members, slice_make(&number, sizeof(number)));
+	struct filter *f = s ? map_get(&sh->filters, text) : NULL;
+	const struct sub *sub = f ? session_sub(s, f) : NULL;
+	if (!sub) { /* it left while the message was on its way */
+		share_return(sh, text, m);
+		return;
+	}
+	struct out_spec d = {
+	        .msg = m,
+	        .ids = &sub->id,
+	        .n_ids = sub->id != 0,
+	        .qos = m->qos < sub->qos ? m->qos : sub->qos,
+	        .retain = m->retain && sub->retain_as_published,
+	        .group = f,
+	};
+	out_deliver(s, &d);
+}
+
+static void share_arrived(struct mail *mail)
+{
+	struct share_mail *m = container_of(mail, struct share_mail, mail);
+	struct slice text = slice_make(m->text, m->len);
+	struct group *g = group_find(m->to, text);
+	struct member *member = g ? member_find(g, m->from, m->number) : NULL;
+	switch (m->what) {
+	case SHARE_LEAVE: leave_here(m->to, text, m->from, m->number); break;
+	case SHARE_STATE:
+		if (member)
+			member->state = m->state;
+		break;
+	case SHARE_RETURN:
+		if (g)
+			share_dispatch(m->to, g, m->msg);
+		break;
+	case SHARE_DELIVER: deliver_here(m->to, text, m->number, m->msg); break;
+	}
+	msg_unref(m->msg);
+	free(m);
+}
+
+static struct share_mail *share_mail_new(
+        struct shard *from, struct shard *to, enum share_what what, struct slice text)
+{
+	struct share_mail *m = mem_new(sizeof(*m) + text.n);
+	m->mail.deliver = share_arrived;
+	m->to = to;
+	m->from = from->index;
+	m->what = what;
+	m->len = (uint16_t)text.n;
+	memcpy(m->text, text.p, text.n);
+	return m;
+}
+
+void share_dispatch(struct shard *sh, struct group *g, struct msg *m)
+{
+	struct slice text = slice_make(g->text, g->len);
+	const struct member *to = pick(g, m->qos == 0 ? SHARE_BUSY : SHARE_OFFLINE);
+	if (!to) {
+		metric_inc(m->qos == 0 ? METRIC_DROPPED_QOS0 : METRIC_DROPPED_QUEUE);
+		return;
+	}
+	if (to->shard == sh->index) {
+		deliver_here(sh, text, to->number, m);
+		return;
+	}
+	struct share_mail *mail = share_mail_new(
+	        sh, &sh->b->shards[to->shard], SHARE_DELIVER, text);
+	mail->number = to->number;
+	mail->msg = msg_ref(m);
+	mail_post(mail->to->box, &mail->mail);
+}
+
+void share_leave(struct shard *sh, struct slice text, uint64_t number)
+{
+	struct shard *home = share_home(sh->b, text);
+	if (home == sh) {
+		leave_here(sh, text, sh->index, number);
+		return;
+	}
+	struct share_mail *mail = share_mail_new(sh, home, SHARE_LEAVE, text);
+	mail->number = number;
+	mail_post(home->box, &mail->mail);
+}
+
+void share_return(struct shard *sh, struct slice text, struct msg *m)
+{
+	/* By mail even where the home is here: a session that ends gives back many at once, and
+	 * members that end meanwhile must not make this recurse. */
+	struct shard *home = share_home(sh->b, text);
+	struct share_mail *mail = share_mail_new(sh, home, SHARE_RETURN, text);
+	mail->msg = msg_ref(m);
+	mail_post(home->box, &mail->mail);
+}
+
+/* ---- a session among its groups ---- */
+
+uint64_t share_number(struct session *s)
+{
+	struct shard *sh = s->shard;
+	if (!s->member) {
+		s->member = ++sh->next_member;
+		if (map_put(&sh->members, slice_make(&s->member, sizeof(s->member)), s, NULL) != 0)
+			abort();
+	}
+	return s->member;
+}
+
+void share_tell(struct session *s)
+{
+	if (s->n_shared == 0)
+		return;
+	enum share_state now = !session_writable(s) ? SHARE_OFFLINE
+	        : out_has_room(s)                   ? SHARE_READY
+	                                            : SHARE_BUSY;
+	if (now == s->share_state)
+		return;
+	s->share_state = now;
+	for (const struct sub *sub = s->subs; sub; sub = sub->next) {
+		if (!sub->shared)
+			continue;
+		struct slice text = filter_text(sub->filter);
+		struct shard *home = share_home(s->shard->b, text);
+		struct share_mail *mail = share_mail_new(s->shard, home, SHARE_STATE, text);
+		mail->number = s->member;
+		mail->state = now;
+		mail_post(home->box, &mail->mail);
+	}
+}

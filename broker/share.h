@@ -1,0 +1,31 @@
+/*
+ * Private to the room: shared subscriptions. A group ("$share/{group}/{filter}") has a home loop by
+ * the hash of its text; there it stands in the index and picks a member for each message. Members
+ * are sessions anywhere, named by loop and number.
+ */
+#ifndef HF_BROKER_SHARE_H
+#define HF_BROKER_SHARE_H
+
+#include "broker/session.h"
+
+struct group;
+
+/* text is always the whole "$share/{group}/{filter}". */
+struct shard *share_home(struct broker *b, struct slice text);
+
+/* A member joins: the group is made if needed. On the home shard. */
+void share_join(
+        struct shard *sh, struct slice text, unsigned member_shard, uint64_t member, int state);
+/* From anywhere: a member leaves, or is ready, busy, offline now. */
+void share_leave(struct shard *sh, struct slice text, uint64_t member);
+/* Tells the groups of a session when it became ready, busy or offline. */
+void share_tell(struct session *s);
+/* A message of a group that its chosen member cannot deliver any more: to another member. */
+void share_return(struct shard *sh, struct slice text, struct msg *m);
+/* Picks a member of a group whose home is here and hands the message over. */
+void share_dispatch(struct shard *sh, struct group *g, struct msg *m);
+/* The session's number among members, made on first use. */
+uint64_t share_number(struct session *s);
+void share_groups_free(struct shard *sh);
+
+#endif

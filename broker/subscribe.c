@@ -1,0 +1,492 @@
+/*
+ * SUBSCRIBE and UNSUBSCRIBE. A SUBSCRIBE goes to every loop: each notes who wants the filter and
+ * answers with the retained messages that it holds. SUBACK leaves when all have answered, so that a
+ * publish after SUBACK is seen wherever it comes in.
+ */
+#include "broker/client.h"
+#include "broker/mem.h"
+#include "broker/share.h"
+#include "broker/topic.h"
+#include "server/base/err.h"
+#include "server/base/metrics.h"
+
+/* ---- filters, once for all sessions of a loop ---- */
+
+static struct filter *filter_get(struct shard *sh, struct slice text)
+{
+	struct filter *f = map_get(&sh->filters, text);
+	if (f)
+		return filter_ref(f);
+	f = malloc(sizeof(*f) + text.n);
+	if (!f)
+		return NULL;
+	*f = (struct filter){.refs = 1, .len = (uint16_t)text.n};
+	memcpy(f->text, text.p, text.n);
+	if (map_put(&sh->filters, filter_text(f), f, NULL) != 0) {
+		free(f);
+		return NULL;
+	}
+	return f;
+}
+
+struct filter *filter_ref(struct filter *f)
+{
+	f->refs++;
+	return f;
+}
+
+void filter_unref(struct shard *sh, struct filter *f)
+{
+	if (--f->refs > 0)
+		return;
+	map_remove(&sh->filters, filter_text(f));
+	free(f);
+}
+
+struct sub *session_sub(const struct session *s, const struct filter *f)
+{
+	struct sub *sub = s->subs;
+	while (sub && sub->filter != f)
+		sub = sub->next;
+	return sub;
+}
+
+/* ---- a SUBSCRIBE on its way through the loops ---- */
+
+struct item {
+	struct slice filter; /* as sent, in the job's own copy */
+	struct slice match;  /* without "$share/{group}/" */
+	uint32_t home;       /* shared: the shard where the group lives */
+	uint8_t code;        /* of the SUBACK */
+	bool shared, silent;
+	bool note;   /* the other loops do not know yet that somebody here wants it */
+	bool replay; /* retained messages are wanted */
+};
+
+struct found {
+	struct msg *msg;
+	unsigned item;
+};
+
+/* One for each loop; goes there and comes back. */
+struct part {
+	struct mail mail;
+	struct sub_job *job;
+	struct shard *shard;
+	struct found *found;
+	unsigned n, size, item;
+};
+
+struct sub_job {
+	struct broker_client *client; /* NULL: gone */
+	struct shard *shard;
+	uint64_t member; /* the session's number, where a filter is shared */
+	int member_state;
+	unsigned waiting; /* parts under way */
+	unsigned n_items, n_parts;
+	uint32_t id;
+	uint16_t packet_id;
+	char *text; /* the filters' */
+	struct item *items;
+	uint8_t *codes;
+	struct part parts[];
+};
+
+static void job_free(struct sub_job *job)
+{
+	for (unsigned i = 0; i < job->n_parts; i++) {
+		for (unsigned k = 0; k < job->parts[i].n; k++)
+			msg_unref(job->parts[i].found[k].msg);
+		free(job->parts[i].found);
+	}
+	free(job->items);
+	free(job->codes);
+	free(job->text);
+	free(job);
+}
+
+void subscribe_abandon(struct broker_client *c)
+{
+	if (c->sub_job)
+		c->sub_job->client = NULL;
+	c->sub_job = NULL;
+}
+
+/* ---- on each loop ---- */
+
+static bool keep_found(const struct retained *r, void *arg)
+{
+	struct part *part = arg;
+	if (part->n == part->size) {
+		unsigned size = part->size ? part->size * 2 : 8;
+		struct found *more = reallocarray(part->found, size, sizeof(*more));
+		if (!more)
+			return false;
+		part->found = more;
+		part->size = size;
+	}
+	part->found[part->n++] = (struct found){msg_ref(r->msg), part->item};
+	return true;
+}
+
+static void part_run(struct part *part)
+{
+	const struct sub_job *job = part->job;
+	struct shard *sh = part->shard;
+	for (unsigned i = 0; i < job->n_items; i++) {
+		const struct item *item = &job->items[i];
+		if (item->code >= 0x80 || item->silent)
+			continue;
+		if (item->shared && item->home == sh->index)
+			share_join(sh, item->filter, job->shard->index, job->member,
+			        job->member_state);
+		if (item->note)
+			route_note(sh, item->match, item->home, item->shared, true);
+		part->item = i;
+		/* A plain topic is retained in one place only. */
+		if (item->replay &&
+		        (topic_has_wildcard(item->match) || broker_home(sh->b, item->match) == sh))
+			retain_match(sh->retain, item->match, shard_now(sh), keep_found, part);
+	}
+}
+
+/* ---- back home: SUBACK, then what was retained ---- */
+
+static void replay(struct session *s, const struct sub_job *job)
+{
+	for (unsigned i = 0; i < job->n_parts; i++) {
+		const struct part *part = &job->parts[i];
+		for (unsigned k = 0; k < part->n; k++) {
+			const struct found *f = &part->found[k];
+			uint8_t granted = job->codes[f->item];
+			struct out_spec d = {
+			        .msg = f->msg,
+			        .ids = &job->id,
+			        .n_ids = job->id != 0,
+			        .qos = f->msg->qos < granted ? f->msg->qos : granted,
+			        .retain = true,
+			        .replay = true,
+			};
+			out_deliver(s, &d);
+		}
+	}
+}
+
+static void job_done(struct sub_job *job)
+{
+	struct broker_client *c = job->client;
+	if (c && c->state == CLIENT_ON) {
+		struct buf *b = shard_scratch(c->shard);
+		c->sub_job = NULL;
+		for (unsigned i = 0; i < job->n_items; i++)
+			job->codes[i] = job->items[i].code;
+		if (mqtt_encode_suback(b, MQTT_SUBACK, c->version, job->packet_id,
+		            slice_make(job->codes, job->n_items)) == 0)
+			client_send(c, b);
+		replay(c->session, job);
+		client_resume(c, PAUSE_SUBSCRIBE);
+	} else if (c) {
+		c->sub_job = NULL;
+	}
+	job_free(job);
+}
+
+static void part_returned(struct mail *mail)
+{
+	struct sub_job *job = container_of(mail, struct part, mail)->job;
+	if (--job->waiting == 0)
+		job_done(job);
+}
+
+static void part_arrived(struct mail *mail)
+{
+	struct part *part = container_of(mail, struct part, mail);
+	part_run(part);
+	part->mail.deliver = part_returned;
+	mail_post(part->job->shard->box, &part->mail);
+}
+
+static void job_send(struct sub_job *job)
+{
+	struct part *own = NULL;
+	job->waiting = 1;
+	for (unsigned i = 0; i < job->n_parts; i++) {
+		struct part *part = &job->parts[i];
+		part->job = job;
+		part->shard = &job->shard->b->shards[i];
+		if (part->shard == job->shard) {
+			own = part;
+			continue;
+		}
+		job->waiting++;
+		part->mail.deliver = part_arrived;
+		mail_post(part->shard->box, &part->mail);
+	}
+	part_run(own);
+	if (job->waiting > 1)
+		client_pause(job->client, PAUSE_SUBSCRIBE);
+	part_returned(&own->mail);
+}
+
+/* ---- the session's own side ---- */
+
+static uint8_t check_filter(struct broker_client *c, struct item *item)
+{
+	const struct broker_hooks *hooks = &c->shard->b->hooks;
+	unsigned levels = shard_limits(c->shard)->max_topic_levels;
+	struct slice group;
+	item->match = item->filter;
+	int shared = topic_share_split(item->filter, &group, &item->match);
+	item->shared = shared == 1;
+	if (shared < 0 || !topic_filter_valid(item->match, levels))
+		return MQTT_FILTER_INVALID;
+	if (!hooks->may_subscribe(hooks->ctx, c->session->principal, item->filter)) {
+		metric_inc(METRIC_SUBSCRIBE_DENIED);
+		return MQTT_NOT_AUTHORIZED;
+	}
+	item->silent = slice_has_prefix(item->match, SLICE_LIT("$iothub/"));
+	return 0;
+}
+
+/* Puts a new subscription where messages find it. 0 or the code of the refusal. */
+static uint8_t sub_enter(struct session *s, struct sub *sub, struct item *item)
+{
+	struct shard *sh = s->shard;
+	if (sub->shared) {
+		item->home = share_home(sh->b, item->filter)->index;
+		item->note = true;
+		s->n_shared++;
+	} else if (!sub->silent) {
+		item->home = sh->index;
+		item->note = sub->filter->local == 0;
+		if (index_put(sh->subs, item->match, s, sub, NULL, NULL) != 0)
+			return MQTT_QUOTA;
+		sub->filter->local++;
+	}
+	sub->next = s->subs;
+	s->subs = sub;
+	s->n_subs++;
+	metric_inc(METRIC_SUBSCRIPTIONS);
+	return 0;
+}
+
+static uint8_t sub_add(struct broker_client *c, struct item *item, struct sub **ret)
+{
+	struct session *s = c->session;
+	if (s->n_subs >= shard_limits(c->shard)->max_subscriptions)
+		return MQTT_QUOTA;
+	struct filter *f = filter_get(c->shard, item->filter);
+	if (!f)
+		return MQTT_QUOTA;
+	struct sub *sub = mem_new(sizeof(*sub));
+	sub->kind = ROUTE_LOCAL;
+	sub->session = s;
+	sub->filter = f;
+	sub->shared = item->shared;
+	sub->silent = item->silent;
+	uint8_t code = sub_enter(s, sub, item);
+	if (code) {
+		filter_unref(c->shard, f);
+		free(sub);
+		return code;
+	}
+	*ret = sub;
+	return 0;
+}
+
+static uint8_t subscribe_one(
+        struct broker_client *c, const struct mqtt_filter *f, uint32_t id, struct item *item)
+{
+	struct filter *known = map_get(&c->shard->filters, item->filter);
+	struct sub *sub = known ? session_sub(c->session, known) : NULL;
+	bool fresh = !sub;
+	uint8_t code = check_filter(c, item);
+	if (code == 0 && fresh)
+		code = sub_add(c, item, &sub);
+	if (code)
+		return code;
+	if (item->shared) /* again or not: the group is told, what the loops noted stays */
+		item->home = share_home(c->shard->b, item->filter)->index;
+	sub->qos = f->qos;
+	sub->no_local = f->no_local;
+	sub->retain_as_published = f->retain_as_published;
+	sub->id = id;
+	/* [MQTT-3.8.4-4], section 3.8.3.1; shared subscriptions get none (4.8.2) */
+	item->replay = !item->shared && !item->silent &&
+	        (f->retain_handling == 0 || (f->retain_handling == 1 && fresh));
+	return f->qos;
+}
+
+/* A job with room for all filters and its own copy of their text. NULL: no memory. */
+static struct sub_job *job_new(struct broker_client *c, const struct mqtt_subscribe *p)
+{
+	unsigned n = c->shard->b->n;
+	struct sub_job *job = calloc(1, sizeof(*job) + n * sizeof(job->parts[0]));
+	if (!job)
+		return NULL;
+	job->n_parts = n;
+	job->items = calloc(p->count, sizeof(*job->items));
+	job->codes = malloc(p->count);
+	job->text = malloc(p->rest.n);
+	if (!job->items || !job->codes || !job->text) {
+		job_free(job);
+		return NULL;
+	}
+	memcpy(job->text, p->rest.p, p->rest.n);
+	job->client = c;
+	job->shard = c->shard;
+	job->packet_id = p->packet_id;
+	job->id = p->subscription_id;
+	return job;
+}
+
+static void end_undecodable(struct broker_client *c, int err)
+{
+	client_end(c, err == ERR_PROTOCOL ? END_PROTOCOL : END_MALFORMED);
+}
+
+void subscribe_received(struct broker_client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_subscribe p;
+	int err = mqtt_decode_subscribe(f, c->version, &p);
+	if (err) {
+		end_undecodable(c, err);
+		return;
+	}
+	struct sub_job *job = job_new(c, &p);
+	if (!job) {
+		client_end(c, END_QUOTA);
+		return;
+	}
+	bool shared = false;
+	struct slice rest = slice_make(job->text, p.rest.n);
+	while (rest.n > 0) {
+		struct mqtt_filter filter;
+		struct item *item = &job->items[job->n_items++];
+		mqtt_next_filter(MQTT_SUBSCRIBE, &rest, &filter);
+		item->filter = filter.filter;
+		item->code = subscribe_one(c, &filter, p.subscription_id, item);
+		if (item->code == MQTT_FILTER_INVALID && c->version != MQTT_V5) {
+			/* What was granted before it stays noted; it ends with the session. */
+			client_end(c, END_TOPIC_FILTER);
+		}
+		shared |= item->shared && item->code < 0x80;
+	}
+	if (shared) {
+		job->member = share_number(c->session);
+		share_tell(c->session);
+		job->member_state = (int)c->session->share_state;
+	}
+	c->sub_job = job;
+	job_send(job);
+}
+
+/* ---- UNSUBSCRIBE ---- */
+
+struct forget_mail {
+	struct mail mail;
+	struct shard *to;
+	unsigned target;
+	bool group;
+	uint16_t len;
+	char filter[];
+};
+
+static void forget_arrived(struct mail *mail)
+{
+	struct forget_mail *m = container_of(mail, struct forget_mail, mail);
+	route_note(m->to, slice_make(m->filter, m->len), m->target, m->group, false);
+	free(m);
+}
+
+/* Tells all shards that target has lost interest. */
+static void forget_everywhere(struct shard *sh, struct slice filter, unsigned target, bool group)
+{
+	for (unsigned i = 0; i < sh->b->n; i++) {
+		struct shard *to = &sh->b->shards[i];
+		if (to == sh) {
+			route_note(sh, filter, target, group, false);
+			continue;
+		}
+		struct forget_mail *m = mem_new(sizeof(*m) + filter.n);
+		m->mail.deliver = forget_arrived;
+		m->to = to;
+		m->target = target;
+		m->group = group;
+		m->len = (uint16_t)filter.n;
+		memcpy(m->filter, filter.p, filter.n);
+		mail_post(to->box, &m->mail);
+	}
+}
+
+/* Takes a subscription, already off the session's list, out of the index or its group. */
+static void sub_leave(struct session *s, struct sub *sub)
+{
+	struct shard *sh = s->shard;
+	struct filter *f = sub->filter;
+	struct slice text = filter_text(f), group, filter = text;
+	if (sub->shared) {
+		topic_share_split(text, &group, &filter);
+		share_leave(sh, text, s->member);
+		forget_everywhere(sh, filter, share_home(sh->b, text)->index, true);
+		s->n_shared--;
+	} else if (!sub->silent) {
+		index_remove(sh->subs, text, s, NULL);
+		if (--f->local == 0)
+			forget_everywhere(sh, text, sh->index, false);
+	}
+	s->n_subs--;
+	metric_add(METRIC_SUBSCRIPTIONS, -1);
+	filter_unref(sh, f);
+	free(sub);
+}
+
+void session_unsubscribe_all(struct session *s)
+{
+	struct sub *sub;
+	while ((sub = s->subs) != NULL) {
+		s->subs = sub->next;
+		sub_leave(s, sub);
+	}
+}
+
+static bool unsubscribe_one(struct session *s, struct slice text)
+{
+	const struct filter *f = map_get(&s->shard->filters, text);
+	struct sub **at = &s->subs;
+	while (f && *at && (*at)->filter != f)
+		at = &(*at)->next;
+	if (!f || !*at)
+		return false;
+	struct sub *sub = *at;
+	*at = sub->next;
+	sub_leave(s, sub);
+	return true;
+}
+
+void unsubscribe_received(struct broker_client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_subscribe p;
+	int err = mqtt_decode_unsubscribe(f, c->version, &p);
+	if (err) {
+		end_undecodable(c, err);
+		return;
+	}
+	_cleanup_free_ uint8_t *codes = malloc(p.count);
+	if (!codes) {
+		client_end(c, END_QUOTA);
+		return;
+	}
+	unsigned n = 0;
+	while (p.rest.n > 0) {
+		struct mqtt_filter filter;
+		mqtt_next_filter(MQTT_UNSUBSCRIBE, &p.rest, &filter);
+		codes[n++] = unsubscribe_one(c->session, filter.filter)
+		        ? MQTT_SUCCESS
+		        : MQTT_NO_SUBSCRIPTION_EXISTED;
+	}
+	struct buf *b = shard_scratch(c->shard);
+	if (mqtt_encode_suback(b, MQTT_UNSUBACK, c->version, p.packet_id, slice_make(codes, n)) ==
+	        0)
+		client_send(c, b);
+}
