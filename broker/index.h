@@ -1,7 +1,7 @@
 /*
- * The subscription index of one loop: filters -> subscribers, as a tree over levels. Single-threaded.
- * Memory is bounded by what is subscribed; a lookup walks at most levels * 2 branches at each node
- * and never recurses deeper than the number of levels of the longest filter.
+ * The subscription index of one loop: filters -> subscribers, as a tree over levels.
+ * Single-threaded. Memory is bounded by what is subscribed; a lookup walks at most levels * 2
+ * branches at each node and never recurses deeper than the number of levels of the longest filter.
  */
 #ifndef HF_BROKER_INDEX_H
 #define HF_BROKER_INDEX_H
@@ -15,11 +15,11 @@ struct index;
 struct index *index_new(void);
 void index_free(struct index *ix); /* the entries' values are the caller's */
 
-/* Adds or replaces the entry of key under filter; value is not NULL. 0, ERR_NOMEM, ERR_TOO_BIG (over
- * 1,024 levels; mqtt.max_topic_levels is never above). *ret_first (may be NULL): whether
- * the filter had no entry before. *ret_old (may be NULL): the value replaced, or NULL. */
-int index_put(struct index *ix, struct slice filter, const void *key, void *value,
-	bool *ret_first, void **ret_old);
+/* Adds or replaces the entry of key under filter; value is not NULL. 0, ERR_NOMEM, ERR_TOO_BIG
+ * (over 1,024 levels; mqtt.max_topic_levels is never above). *ret_first (may be NULL): whether the
+ * filter had no entry before. *ret_old (may be NULL): the value replaced, or NULL. */
+int index_put(struct index *ix, struct slice filter, const void *key, void *value, bool *ret_first,
+        void **ret_old);
 /* Removes it and returns its value, NULL if there was none. *ret_last (may be NULL): whether the
  * filter has no entry left. */
 void *index_remove(struct index *ix, struct slice filter, const void *key, bool *ret_last);
@@ -29,7 +29,7 @@ size_t index_count(const struct index *ix);
 
 /* Calls found(value, arg) for every entry whose filter matches topic. The index must not be changed
  * meanwhile. Allocates nothing. */
-void index_match(const struct index *ix, struct slice topic,
-	void (*found)(void *value, void *arg), void *arg);
+void index_match(const struct index *ix, struct slice topic, void (*found)(void *value, void *arg),
+        void *arg);
 
 #endif

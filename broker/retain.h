@@ -17,22 +17,22 @@ struct retained {
 
 struct retain *retain_new(void);
 void retain_free(struct retain *r); /* drops its references */
-/* Keeps a reference on m in place of what was retained under its topic. 0, ERR_NOMEM, ERR_QUOTA when
- * the count or the bytes would pass the limits, ERR_TOO_BIG over 1,024 levels (mqtt.max_topic_levels
- * is never above). On failure what was there stays. */
-int retain_put(struct retain *r, struct msg *m, uint64_t device_key, size_t max_count,
-	size_t max_bytes);
+/* Keeps a reference on m in place of what was retained under its topic. 0, ERR_NOMEM, ERR_QUOTA
+ * when the count or the bytes would pass the limits, ERR_TOO_BIG over 1,024 levels
+ * (mqtt.max_topic_levels is never above). On failure what was there stays. */
+int retain_put(
+        struct retain *r, struct msg *m, uint64_t device_key, size_t max_count, size_t max_bytes);
 /* Removes it. Whether there was one. */
 bool retain_remove(struct retain *r, struct slice topic);
 /* Removes all of a device's. Returns how many. */
 size_t retain_remove_device(struct retain *r, uint64_t device_key);
-/* Removes what has expired by now_ms, looking at no more than limit messages a call (it goes on where
- * the last call stopped). Returns how many were removed. */
+/* Removes what has expired by now_ms, looking at no more than limit messages a call (it goes on
+ * where the last call stopped). Returns how many were removed. */
 size_t retain_expire(struct retain *r, uint64_t now_ms, size_t limit);
 /* Calls found for every message whose topic the filter matches and that has not expired; stops when
  * it returns false. The tree must not be changed meanwhile. */
 void retain_match(const struct retain *r, struct slice filter, uint64_t now_ms,
-	bool (*found)(const struct retained *m, void *arg), void *arg);
+        bool (*found)(const struct retained *m, void *arg), void *arg);
 size_t retain_count(const struct retain *r);
 /* Of the messages and of the tree that holds them. */
 size_t retain_bytes(const struct retain *r);

@@ -11,7 +11,7 @@ static bool size_valid(struct slice s, unsigned max_levels)
 
 bool topic_name_valid(struct slice topic, unsigned max_levels)
 {
-	return size_valid(topic, max_levels) && !scan_has_wildcard(topic);
+	return size_valid(topic, max_levels) && (scan_plain(topic) || !scan_has_wildcard(topic));
 }
 
 bool topic_filter_valid(struct slice filter, unsigned max_levels)

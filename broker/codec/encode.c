@@ -185,7 +185,8 @@ int mqtt_encode_suback(struct buf *out, enum mqtt_type type, enum mqtt_version v
 	bool has_codes = v == MQTT_V5 || type == MQTT_SUBACK;
 	size_t n_codes = has_codes ? codes.n : 0;
 	uint8_t *p;
-	int err = start_packet(out, (uint8_t)(type << 4), 2 + (v == MQTT_V5 ? 1u : 0u) + n_codes, &p);
+	int err = start_packet(
+	        out, (uint8_t)(type << 4), 2 + (v == MQTT_V5 ? 1u : 0u) + n_codes, &p);
 	if (err)
 		return err;
 	p = put_u16(p, packet_id);

@@ -7,38 +7,31 @@
 #ifndef HF_BROKER_CODEC_MQTT_H
 #define HF_BROKER_CODEC_MQTT_H
 
+#include "broker/codec/reason.h"
 #include "server/base/buf.h"
 #include "server/base/end.h"
 #include "server/base/err.h"
 #include "server/base/slice.h"
 
 enum mqtt_type {
-	MQTT_CONNECT = 1, MQTT_CONNACK, MQTT_PUBLISH, MQTT_PUBACK, MQTT_PUBREC, MQTT_PUBREL,
-	MQTT_PUBCOMP, MQTT_SUBSCRIBE, MQTT_SUBACK, MQTT_UNSUBSCRIBE, MQTT_UNSUBACK, MQTT_PINGREQ,
-	MQTT_PINGRESP, MQTT_DISCONNECT, MQTT_AUTH,
+	MQTT_CONNECT = 1,
+	MQTT_CONNACK,
+	MQTT_PUBLISH,
+	MQTT_PUBACK,
+	MQTT_PUBREC,
+	MQTT_PUBREL,
+	MQTT_PUBCOMP,
+	MQTT_SUBSCRIBE,
+	MQTT_SUBACK,
+	MQTT_UNSUBSCRIBE,
+	MQTT_UNSUBACK,
+	MQTT_PINGREQ,
+	MQTT_PINGRESP,
+	MQTT_DISCONNECT,
+	MQTT_AUTH,
 };
 
 enum mqtt_version { MQTT_V311 = 4, MQTT_V5 = 5 };
-
-/* Reason codes, MQTT 5.0 section 2.4. */
-enum mqtt_reason {
-	MQTT_SUCCESS = 0x00, MQTT_GRANTED_QOS1 = 0x01, MQTT_GRANTED_QOS2 = 0x02,
-	MQTT_DISCONNECT_WITH_WILL = 0x04, MQTT_NO_MATCHING_SUBSCRIBERS = 0x10,
-	MQTT_NO_SUBSCRIPTION_EXISTED = 0x11, MQTT_CONTINUE_AUTHENTICATION = 0x18,
-	MQTT_REAUTHENTICATE = 0x19, MQTT_UNSPECIFIED = 0x80, MQTT_MALFORMED_PACKET = 0x81,
-	MQTT_PROTOCOL_ERROR = 0x82, MQTT_IMPLEMENTATION_ERROR = 0x83,
-	MQTT_UNSUPPORTED_VERSION = 0x84, MQTT_CLIENT_ID_INVALID = 0x85,
-	MQTT_BAD_USER_OR_PASSWORD = 0x86, MQTT_NOT_AUTHORIZED = 0x87, MQTT_UNAVAILABLE = 0x88,
-	MQTT_BUSY = 0x89, MQTT_BANNED = 0x8A, MQTT_SHUTTING_DOWN = 0x8B,
-	MQTT_BAD_AUTH_METHOD = 0x8C, MQTT_KEEP_ALIVE_TIMEOUT = 0x8D, MQTT_TAKEN_OVER = 0x8E,
-	MQTT_FILTER_INVALID = 0x8F, MQTT_TOPIC_INVALID = 0x90, MQTT_ID_IN_USE = 0x91,
-	MQTT_ID_NOT_FOUND = 0x92, MQTT_RECEIVE_MAXIMUM = 0x93, MQTT_ALIAS_INVALID = 0x94,
-	MQTT_TOO_LARGE = 0x95, MQTT_RATE_TOO_HIGH = 0x96, MQTT_QUOTA = 0x97,
-	MQTT_ADMINISTRATIVE = 0x98, MQTT_PAYLOAD_FORMAT = 0x99, MQTT_RETAIN_UNSUPPORTED = 0x9A,
-	MQTT_QOS_UNSUPPORTED = 0x9B, MQTT_USE_ANOTHER = 0x9C, MQTT_MOVED = 0x9D,
-	MQTT_SHARED_UNSUPPORTED = 0x9E, MQTT_RATE_EXCEEDED = 0x9F, MQTT_CONNECT_TIME = 0xA0,
-	MQTT_SUBSCRIPTION_IDS_UNSUPPORTED = 0xA1, MQTT_WILDCARDS_UNSUPPORTED = 0xA2,
-};
 
 struct mqtt_frame {
 	enum mqtt_type type;
@@ -59,11 +52,11 @@ struct mqtt_will {
 	uint8_t qos;
 	bool retain;
 	struct slice topic, payload;
-	struct slice props;    /* as in struct mqtt_publish; mqtt_will_travelling copies them */
-	bool props_travel;     /* every one of props travels with the message */
-	uint32_t delay;        /* s */
+	struct slice props; /* as in struct mqtt_publish; mqtt_will_travelling copies them */
+	bool props_travel;  /* every one of props travels with the message */
+	uint32_t delay;     /* s */
 	bool has_expiry;
-	uint32_t expiry;       /* s */
+	uint32_t expiry; /* s */
 };
 
 struct mqtt_connect {
@@ -90,8 +83,8 @@ struct mqtt_connect {
  * spoken in the client's version: 0 if it is not (a foreign protocol name): close without a word.
  */
 int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *ret, uint8_t *ret_code);
-/* Appends those of w->props that travel with the will message (see struct msg); all of them, as they
- * stand, where w->props_travel. 0 or buf's error. */
+/* Appends those of w->props that travel with the will message (see struct msg); all of them, as
+ * they stand, where w->props_travel. 0 or buf's error. */
 int mqtt_will_travelling(const struct mqtt_will *w, struct buf *out);
 
 struct mqtt_publish {
@@ -104,13 +97,14 @@ struct mqtt_publish {
 	bool has_expiry;
 	uint32_t expiry;    /* s */
 	struct slice props; /* the properties as sent, from the first to the last that travels */
-	bool props_travel;  /* every one of props travels with the message: props can be copied whole */
+	bool props_travel; /* every one of props travels with the message: props can be copied whole
+	                    */
 	bool payload_is_utf8; /* payload format indicator 1 */
 };
 /* 0; ERR_MALFORMED, ERR_PROTOCOL, or ERR_INVALID (topic name) with *ret_end telling how the
  * connection ends (END_MALFORMED, END_PROTOCOL, END_TOPIC_NAME, END_TOPIC_ALIAS). */
 int mqtt_decode_publish(const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_publish *ret,
-	enum end_reason *ret_end);
+        enum end_reason *ret_end);
 /* Appends those of p->props that travel with a message (see struct msg). 0 or buf's error. */
 int mqtt_publish_travelling(const struct mqtt_publish *p, struct buf *out);
 
@@ -127,20 +121,20 @@ struct mqtt_filter {
 	bool no_local, retain_as_published;
 	uint8_t retain_handling; /* 0, 1, 2 */
 };
-/* SUBSCRIBE and UNSUBSCRIBE: walk the filters by mqtt_next_filter until *rest is empty. At least one
- * is there. subscription_id 0: none. */
+/* SUBSCRIBE and UNSUBSCRIBE: walk the filters by mqtt_next_filter until *rest is empty. At least
+ * one is there. subscription_id 0: none. */
 struct mqtt_subscribe {
 	uint16_t packet_id;
 	uint32_t subscription_id;
 	struct slice rest;
 	unsigned count; /* filters in all */
 };
-int mqtt_decode_subscribe(const struct mqtt_frame *f, enum mqtt_version v,
-	struct mqtt_subscribe *ret);
-int mqtt_decode_unsubscribe(const struct mqtt_frame *f, enum mqtt_version v,
-	struct mqtt_subscribe *ret);
-/* All filters were checked by the decoder for structure and UTF-8 (not for their syntax as filters):
- * cannot fail while rest is not empty. */
+int mqtt_decode_subscribe(
+        const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_subscribe *ret);
+int mqtt_decode_unsubscribe(
+        const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_subscribe *ret);
+/* All filters were checked by the decoder for structure and UTF-8 (not for their syntax as
+ * filters): cannot fail while rest is not empty. */
 void mqtt_next_filter(enum mqtt_type type, struct slice *rest, struct mqtt_filter *ret);
 
 struct mqtt_disconnect {
@@ -148,8 +142,8 @@ struct mqtt_disconnect {
 	bool has_session_expiry;
 	uint32_t session_expiry;
 };
-int mqtt_decode_disconnect(const struct mqtt_frame *f, enum mqtt_version v,
-	struct mqtt_disconnect *ret);
+int mqtt_decode_disconnect(
+        const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_disconnect *ret);
 
 struct mqtt_auth {
 	uint8_t reason;
@@ -176,35 +170,37 @@ struct mqtt_connack {
 };
 int mqtt_encode_connack(struct buf *out, enum mqtt_version v, const struct mqtt_connack *c);
 /* type: PUBACK, PUBREC, PUBREL or PUBCOMP; the reason is left out for 3.1.1 and for success. */
-int mqtt_encode_ack(
-	struct buf *out, enum mqtt_type type, enum mqtt_version v, uint16_t packet_id, uint8_t reason);
-/* SUBACK and UNSUBACK; codes in terms of MQTT 5 (3.1.1: >= 0x80 becomes 0x80, no codes in UNSUBACK). */
+int mqtt_encode_ack(struct buf *out, enum mqtt_type type, enum mqtt_version v, uint16_t packet_id,
+        uint8_t reason);
+/* SUBACK and UNSUBACK; codes in terms of MQTT 5 (3.1.1: >= 0x80 becomes 0x80, no codes in
+ * UNSUBACK). */
 int mqtt_encode_suback(struct buf *out, enum mqtt_type type, enum mqtt_version v,
-	uint16_t packet_id, struct slice codes);
+        uint16_t packet_id, struct slice codes);
 int mqtt_encode_pingresp(struct buf *out);
 int mqtt_encode_disconnect(struct buf *out, uint8_t reason, const char *reason_string);
 
-/* The head of a PUBLISH: everything before the travelling properties and the payload of the message,
- * which follow from the struct msg unchanged (msg_props directly before msg_payload in memory). */
+/* The head of a PUBLISH: everything before the travelling properties and the payload of the
+ * message, which follow from the struct msg unchanged (msg_props directly before msg_payload in
+ * memory). */
 struct mqtt_publish_out {
 	uint8_t qos;
 	bool dup, retain;
 	uint16_t packet_id;
-	struct slice topic;    /* empty when an alias that the client knows stands for it */
-	uint16_t alias;        /* 0: none */
+	struct slice topic; /* empty when an alias that the client knows stands for it */
+	uint16_t alias;     /* 0: none */
 	bool has_expiry;
-	uint32_t expiry;       /* s that remain */
+	uint32_t expiry; /* s that remain */
 	const uint32_t *subscription_ids;
 	unsigned n_subscription_ids;
 	size_t props_len, payload_len; /* of the message; 3.1.1 sends the payload alone */
 };
 /* Appends the head; the body is props + payload (5.0) or payload (3.1.1). *ret_packet_size (may be
  * NULL) is the size of the whole packet, to be held against the client's Maximum Packet Size. */
-int mqtt_encode_publish_head(struct buf *out, enum mqtt_version v,
-	const struct mqtt_publish_out *p, size_t *ret_packet_size);
+int mqtt_encode_publish_head(struct buf *out, enum mqtt_version v, const struct mqtt_publish_out *p,
+        size_t *ret_packet_size);
 
-/* Variable byte integers, MQTT 5.0 section 1.5.5. get: 1 and the value, 0 incomplete, ERR_MALFORMED;
- * *ret_len is how many bytes it took. put: writes 1 to 4 bytes, returns how many. */
+/* Variable byte integers, MQTT 5.0 section 1.5.5. get: 1 and the value, 0 incomplete,
+ * ERR_MALFORMED; *ret_len is how many bytes it took. put: writes 1 to 4 bytes, returns how many. */
 int mqtt_varint_get(struct slice in, uint32_t *ret, size_t *ret_len);
 size_t mqtt_varint_put(uint8_t out[static 4], uint32_t v);
 
