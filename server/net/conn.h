@@ -23,8 +23,9 @@ struct net;
 struct conn_handler {
 	/* Bytes are there: all that is unread so far. Returns how many were consumed (the rest is
 	 * offered again together with what comes next), or -1 after conn_close. Never called while
-	 * paused, before the handshake is done, or after conn_close. Set *ret_need to the total number
-	 * of unread bytes that is needed before a further call makes sense (default: one more). */
+	 * paused, before the handshake is done, or after conn_close. Set *ret_need to the total
+	 * number of unread bytes that is needed before a further call makes sense (default: one
+	 * more). */
 	ssize_t (*on_data)(struct conn *c, void *arg, struct slice in, size_t *ret_need);
 	/* The output queue fell below a quarter of what conn_set_low_water says; may be NULL. */
 	void (*on_drained)(struct conn *c, void *arg);
@@ -45,7 +46,8 @@ void conn_send_msg(struct conn *c, struct slice head, struct msg *m, struct slic
 size_t conn_unsent(const struct conn *c);
 void conn_set_low_water(struct conn *c, size_t bytes);
 
-/* Stops and resumes reading. Counted: as many resumes as pauses. Pings cannot be seen while paused. */
+/* Stops and resumes reading. Counted: as many resumes as pauses. Pings cannot be seen while paused.
+ */
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
 bool conn_paused(const struct conn *c);
@@ -69,7 +71,7 @@ struct loop *conn_loop(const struct conn *c);
 void *conn_arg(const struct conn *c);
 bool conn_is_tls(const struct conn *c);
 const char *conn_tls_version(const struct conn *c); /* "TLSv1.3", NULL when plain */
-bool conn_is_loopback_plain(const struct conn *c);   /* accepted on a plain loopback listener */
+bool conn_is_loopback_plain(const struct conn *c);  /* accepted on a plain loopback listener */
 /* "203.0.113.7:4711" or "[::1]:4711"; ret holds CONN_PEER_LEN. */
 #define CONN_PEER_LEN 64
 void conn_peer(const struct conn *c, char ret[static CONN_PEER_LEN]);

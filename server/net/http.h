@@ -17,8 +17,16 @@ struct http_header {
 	struct slice name, value; /* name as sent; compare without case */
 };
 
-enum http_method { HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_POST, HTTP_METHOD_PUT,
-	HTTP_METHOD_PATCH, HTTP_METHOD_DELETE, HTTP_METHOD_OPTIONS, HTTP_METHOD_OTHER };
+enum http_method {
+	HTTP_METHOD_GET,
+	HTTP_METHOD_HEAD,
+	HTTP_METHOD_POST,
+	HTTP_METHOD_PUT,
+	HTTP_METHOD_PATCH,
+	HTTP_METHOD_DELETE,
+	HTTP_METHOD_OPTIONS,
+	HTTP_METHOD_OTHER
+};
 
 /*
  * A request, complete with its body. It stays valid until http_respond, also if the connection
@@ -26,14 +34,14 @@ enum http_method { HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_POST, HTTP_MET
  * it is the layer's.
  */
 struct http_request {
-	struct mail mail;       /* free for the handler: to post the request to a worker and back */
-	void *user;             /* free for the handler */
-	struct loop *loop;      /* where the answer must be given: http_respond */
+	struct mail mail;  /* free for the handler: to post the request to a worker and back */
+	void *user;        /* free for the handler */
+	struct loop *loop; /* where the answer must be given: http_respond */
 	enum http_method method;
 	struct slice method_text;
-	struct slice target;    /* as sent */
-	struct slice path;      /* before '?', as sent (still percent-encoded) */
-	struct slice query;     /* behind '?', as sent */
+	struct slice target; /* as sent */
+	struct slice path;   /* before '?', as sent (still percent-encoded) */
+	struct slice query;  /* behind '?', as sent */
 	struct http_header headers[HTTP_MAX_HEADERS];
 	unsigned n_headers;
 	struct slice body;
@@ -49,15 +57,15 @@ struct http_limits {
 
 struct http_server {
 	struct http_limits limits; /* read when a connection begins */
-	/* The head is there: say how large a body may be (bytes; at most this many are read before 413),
-	 * so that each route has its own limit. */
+	/* The head is there: say how large a body may be (bytes; at most this many are read before
+	 * 413), so that each route has its own limit. */
 	size_t (*body_limit)(void *arg, const struct http_request *r);
 	/* The request is complete: answer now or later, by http_respond on r->loop. */
 	void (*handle)(void *arg, struct http_request *r);
-	/* Appends the body of an error that this layer finds itself (400, 408, 413, 414, 431, 501) as
-	 * problem+json. */
-	void (*problem)(void *arg, struct buf *out, int status, const char *detail,
-		const char *trace_id);
+	/* Appends the body of an error that this layer finds itself (400, 408, 413, 414, 431, 501)
+	 * as problem+json. */
+	void (*problem)(
+	        void *arg, struct buf *out, int status, const char *detail, const char *trace_id);
 	void *arg;
 };
 

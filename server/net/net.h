@@ -22,15 +22,15 @@ void net_free(struct net *net); /* after all loops have stopped; closes what is 
 void net_set_limits(struct net *net, const struct net_limits *limits); /* any thread */
 
 /*
- * Server certificate and tickets. Loads and checks certificate chain and key (PEM files); on success
- * new handshakes use them on every loop, running connections go on. On failure everything stays as
- * it was. TLS 1.2 (ECDHE with AES-GCM or ChaCha20) and 1.3; a client certificate is asked for and
- * never required or verified against a chain here; no renegotiation, no compression, no 0-RTT;
- * stateless tickets whose keys rotate every ticket_rotation_s, the key before is honoured once
- * more. Any thread but one at a time. 0 or ERR_INVALID with error.
+ * Server certificate and tickets. Loads and checks certificate chain and key (PEM files); on
+ * success new handshakes use them on every loop, running connections go on. On failure everything
+ * stays as it was. TLS 1.2 (ECDHE with AES-GCM or ChaCha20) and 1.3; a client certificate is asked
+ * for and never required or verified against a chain here; no renegotiation, no compression, no
+ * 0-RTT; stateless tickets whose keys rotate every ticket_rotation_s, the key before is honoured
+ * once more. Any thread but one at a time. 0 or ERR_INVALID with error.
  */
 int net_tls_load(struct net *net, const char *cert_file, const char *key_file,
-	unsigned ticket_rotation_s, char error[static NET_ERROR_LEN]);
+        unsigned ticket_rotation_s, char error[static NET_ERROR_LEN]);
 
 /* What a TLS listener answers to a client's list of protocols (ALPN, RFC 7301): "mqtt" and
  * "x-amzn-mqtt-ca", or "http/1.1" and "x-amzn-http-ca". Without a match, or without a list, the
@@ -47,12 +47,12 @@ struct net_listener_spec {
 };
 /*
  * Opens a listener: a socket for each loop with SO_REUSEPORT; the address is bound once without it
- * first, so that one in use is an error. ret_port (may be NULL) gets the port. Accepting starts when
- * the loops run and net_accept(true) was called. Main thread, before the loops run. 0, ERR_INVALID
- * (address), ERR_IO with error (in use, not permitted).
+ * first, so that one in use is an error. ret_port (may be NULL) gets the port. Accepting starts
+ * when the loops run and net_accept(true) was called. Main thread, before the loops run. 0,
+ * ERR_INVALID (address), ERR_IO with error (in use, not permitted).
  */
 int net_listen(struct net *net, const struct net_listener_spec *spec, unsigned *ret_port,
-	char error[static NET_ERROR_LEN]);
+        char error[static NET_ERROR_LEN]);
 /* Starts or stops accepting on all loops; stopping closes the listening sockets for good. Any
  * thread; takes effect in each loop's next turn. */
 void net_accept(struct net *net, bool on);

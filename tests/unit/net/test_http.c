@@ -13,7 +13,7 @@ struct app {
 	pthread_t worker;
 	bool worker_stops;
 	struct gate held, answered;
-	unsigned handled;
+	atomic_uint handled;
 };
 
 static size_t app_limit(HF_UNUSED void *arg, const struct http_request *r)
