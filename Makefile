@@ -1,5 +1,6 @@
 # Holdfast. The commands that people use are at the top; everything below serves them.
-# `make` alone builds build/holdfast. SAN=asan or SAN=tsan builds with sanitizers in a folder of its own.
+# `make` alone builds build/holdfast. SAN=asan, tsan or fuzz builds with sanitizers in a folder of its
+# own. `make test SUITES="unit/broker integ"` runs a part of the tests.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
@@ -26,20 +27,27 @@ HF_LDFLAGS += -fsanitize=address,undefined
 else ifeq ($(SAN),tsan)
 HF_CFLAGS += -fsanitize=thread -fno-omit-frame-pointer -O1
 HF_LDFLAGS += -fsanitize=thread
+else ifeq ($(SAN),fuzz)
+# libFuzzer is clang's; what only clang warns of is judged by `make analyze`, not here.
+CC := clang
+HF_CFLAGS := $(filter-out -Werror,$(HF_CFLAGS)) -w -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all -fno-omit-frame-pointer -O1
+HF_LDFLAGS += -fsanitize=address,undefined
 else
 HF_CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 
 .PHONY: all run test soak demo bench lint analyze fuzz sanitize unit clean install-deps
+.PHONY: unit-programs fuzz-programs
 
 all: $(BUILD)/holdfast
 
 run:
-	@exec deploy/run
+	@BUILD='$(BUILD)' exec deploy/run
 test:
-	@exec tests/run
+	@exec tests/run $(SUITES)
 soak:
-	@exec tests/run --soak
+	@exec tests/run --soak $(SUITES)
 demo:
 	@exec deploy/demo
 bench:
@@ -51,7 +59,7 @@ analyze:
 fuzz:
 	@exec tests/fuzz/run
 sanitize:
-	@exec tests/run --sanitize
+	@exec tests/run --sanitize $(SUITES)
 install-deps:
 	@exec deploy/install-deps
 
@@ -105,12 +113,23 @@ $(BUILD)/unit/%: tests/unit/%.c $$(foreach r,$$(firstword $$(subst /, ,%)) $$(UN
 	@$(CC) $(CFLAGS) $(HF_CFLAGS) $(CHECK_CFLAGS) -MMD -MP -MF $@.d $(HF_LDFLAGS) -o $@ $< \
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(HF_LIBS) $(CHECK_LIBS)
 
+unit-programs: $(UNIT_BIN)
 unit: $(UNIT_BIN)
 	@for t in $(UNIT_BIN); do echo "== $$t"; $$t || exit 1; done
 # One room's unit tests: make unit-broker
 unit-%:
 	@$(MAKE) --no-print-directory $(filter $(BUILD)/unit/$*/%,$(UNIT_BIN))
 	@for t in $(filter $(BUILD)/unit/$*/%,$(UNIT_BIN)); do echo "== $$t"; $$t || exit 1; done
+
+# ---- fuzz targets: tests/fuzz/fuzz_*.c, with SAN=fuzz ----
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+fuzz-programs: $(FUZZ_BIN)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(ALL_LIBS)
+	@mkdir -p $(@D)
+	@echo "  FUZZ $<"
+	@$(CC) $(CFLAGS) $(HF_CFLAGS) -MMD -MP -MF $@.d $(HF_LDFLAGS) -fsanitize=fuzzer -o $@ $< \
+		-Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(HF_LIBS)
 
 clean:
 	rm -rf build
