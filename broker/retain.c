@@ -1,5 +1,6 @@
 #include "broker/retain.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -22,13 +23,13 @@ struct node {
 
 struct device {
 	uint64_t key;
-	LIST_HEAD(, node) nodes;
+	LIST_HEAD(device_nodes, node) nodes;
 };
 
 struct retain {
 	struct node *root;
-	struct map devices;          /* by key */
-	TAILQ_HEAD(, node) expiring; /* the one looked at longest ago first */
+	struct map devices;                        /* by key */
+	TAILQ_HEAD(expiring_nodes, node) expiring; /* the one looked at longest ago first */
 	size_t count, expiring_count, bytes;
 };
 
@@ -266,6 +267,7 @@ size_t retain_expire(struct retain *r, uint64_t now_ms, size_t limit)
 		limit = r->expiring_count;
 	for (; limit > 0; limit--) {
 		struct node *n = TAILQ_FIRST(&r->expiring);
+		assert(n && n->is.msg);
 		if (expired(n->is.msg, now_ms)) {
 			node_remove(r, n);
 			removed++;
