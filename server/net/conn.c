@@ -12,6 +12,8 @@
 #include "server/net/private.h"
 #include "server/net/tls.h"
 
+#define DEFAULT_LOW_WATER 65536
+
 /* ---- the event ---- */
 
 static void on_event(HF_UNUSED evutil_socket_t fd, short what, void *arg)
@@ -275,6 +277,7 @@ int conn_begin(
 	c->listener = l;
 	c->fd = fd;
 	c->state = CONN_HANDSHAKE;
+	c->low_water = DEFAULT_LOW_WATER;
 	c->id = atomic_fetch_add_explicit(&nl->net->next_id, 1, memory_order_relaxed);
 	c->opened_ms = loop_now_ms(nl->loop);
 	peer_set(c, peer);

@@ -44,6 +44,7 @@ void conn_send(struct conn *c, const void *p, size_t n);
 void conn_send_msg(struct conn *c, struct slice head, struct msg *m, struct slice body);
 /* Unsent bytes. */
 size_t conn_unsent(const struct conn *c);
+/* When on_drained is called; 64 KiB if it is never set, 0: not at all. */
 void conn_set_low_water(struct conn *c, size_t bytes);
 
 /* Stops and resumes reading. Counted: as many resumes as pauses. Pings cannot be seen while paused.

@@ -6,7 +6,7 @@
 
 struct counted {
 	struct gate opened, closed;
-	bool loopback_plain;
+	atomic_bool loopback_plain;
 };
 
 static ssize_t counted_data(
