@@ -33,8 +33,6 @@ static int prop_check_value(const struct prop *p)
 		return ERR_PROTOCOL;
 	if ((bit & PROPS_POSITIVE) && p->number == 0)
 		return ERR_PROTOCOL;
-	if (p->id == PROP_SUBSCRIPTION_ID && p->raw.n != 1 + varint_size(p->number))
-		return ERR_MALFORMED; /* [MQTT-1.5.5-1] */
 	/* The response topic is a topic name: [MQTT-3.3.2-14], [MQTT-4.7.3-1]. */
 	if (p->id == PROP_RESPONSE_TOPIC && scan_topic_name(p->value) != 0)
 		return ERR_PROTOCOL;

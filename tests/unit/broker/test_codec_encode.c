@@ -223,6 +223,19 @@ START_TEST(over_the_protocol)
 	ck_assert_int_eq(mqtt_encode_publish_head(&out, MQTT_V311, &p, &size), ERR_TOO_BIG);
 	p.payload_len = SIZE_MAX;
 	ck_assert_int_eq(mqtt_encode_publish_head(&out, MQTT_V311, &p, &size), ERR_TOO_BIG);
+	/* Nobody reads them: the length alone is too much. */
+	struct slice codes = slice_make(&size, 268435455);
+	ck_assert_int_eq(mqtt_encode_suback(&out, MQTT_SUBACK, MQTT_V311, 1, codes), ERR_TOO_BIG);
+
+	char *text = calloc(1, 65537);
+	memset(text, 'x', 65536);
+	struct mqtt_connack c = {.reason_string = text};
+	ck_assert_int_eq(mqtt_encode_connack(&out, MQTT_V5, &c), ERR_TOO_BIG);
+	c = (struct mqtt_connack){.assigned_client_id = slice_str(text)};
+	ck_assert_int_eq(mqtt_encode_connack(&out, MQTT_V5, &c), ERR_TOO_BIG);
+	ck_assert_int_eq(mqtt_encode_disconnect(&out, 0x81, text), ERR_TOO_BIG);
+	free(text);
+	ck_assert_uint_eq(buf_len(&out), 8); /* the head that fitted */
 }
 END_TEST
 

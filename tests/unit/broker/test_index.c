@@ -96,6 +96,10 @@ START_TEST(first_old_last)
 	ck_assert(!last);
 	ck_assert_ptr_eq(index_remove(ix, filter, key(5), &last), (void *)11);
 	ck_assert(last && index_count(ix) == 0);
+	for (uintptr_t i = 0; i < 20; i++) { /* what is left is freed with the index */
+		put(ix, "a/b", i);
+		put(ix, "a/#", i);
+	}
 	index_free(ix);
 	index_free(NULL);
 }
