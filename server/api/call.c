@@ -3,7 +3,7 @@
 #include <strings.h>
 
 #include "server/api/internal.h"
-#include "server/base/crypto.h"
+#include "server/base/device_id.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/utf8.h"
@@ -104,6 +104,16 @@ static bool read_params(struct api_call *c)
 	return true;
 }
 
+/* What no device can be called is bad input; that there is no such device is another answer. */
+static bool device_id_fits(struct api_call *c)
+{
+	if (!strstr(policy_routes()[c->match.op].path, "/devices/{id}") ||
+	        device_id_valid(c->params[0]))
+		return true;
+	api_call_bad_body(c, "/deviceId", "is not a device id");
+	return false;
+}
+
 static bool read_query(struct api_call *c)
 {
 	struct api_query_error e;
@@ -170,7 +180,7 @@ void api_call_run(struct api_call *c)
 		api_call_problem(c, API_PROBLEM_FORBIDDEN, NULL);
 		return;
 	}
-	if (!read_params(c) || !read_query(c) || !read_body(c))
+	if (!read_params(c) || !device_id_fits(c) || !read_query(c) || !read_body(c))
 		return;
 	if (api_condition_read(c->r, &c->condition) < 0) {
 		api_call_problem(c, API_PROBLEM_INVALID,
