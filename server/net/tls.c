@@ -138,9 +138,7 @@ static int ctx_configure(SSL_CTX *ctx, struct tls *tls)
 	SSL_CTX_set_options(ctx,
 	        SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
 	                SSL_OP_PRIORITIZE_CHACHA);
-	SSL_CTX_set_mode(ctx,
-	        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-	                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_max_early_data(ctx, 0);
 	SSL_CTX_set_max_cert_list(ctx, MAX_CLIENT_CHAIN);
@@ -327,6 +325,7 @@ size_t tls_read(struct conn *c, uint8_t *p, size_t cap)
 	/* OpenSSL takes from the stage exactly the record that it works on, so when the stage is
 	 * empty and nothing of a record is pending, there is nothing to ask for. */
 	while (stage->n > 0 || SSL_pending(ssl) > 0) {
+		assert(total < cap);
 		size_t n = 0;
 		int r = SSL_read_ex(ssl, p + total, cap - total, &n);
 		if (r == 1) {
@@ -346,14 +345,13 @@ size_t tls_read(struct conn *c, uint8_t *p, size_t cap)
 
 int tls_write(struct conn *c, const uint8_t *p, size_t n)
 {
-	size_t written = 0;
-	if (SSL_write_ex(c->ssl, p, n, &written) != 1) {
-		c->notified = true;
-		ERR_clear_error();
-		return ERR_CRYPTO;
-	}
-	assert(written == n);
-	return 0;
+	/* All or nothing: partial writes are not enabled, and our BIO takes everything. */
+	size_t written;
+	if (SSL_write_ex(c->ssl, p, n, &written) == 1)
+		return 0;
+	c->notified = true;
+	ERR_clear_error();
+	return ERR_CRYPTO;
 }
 
 void tls_close_notify(struct conn *c)

@@ -385,6 +385,23 @@ START_TEST(bad_requests_get_a_problem_and_the_end)
 }
 END_TEST
 
+/* The answer reaches a client that goes on sending its body: no reset takes it away. */
+START_TEST(a_refusal_outlives_what_is_still_sent)
+{
+	struct app app;
+	struct rig rig;
+	start(&rig, &app);
+	struct client c = client_open(rig.plain);
+	say(&c, "POST /echo" H "Content-Length: 3000000\r\n\r\n");
+	char part[10000] = {0};
+	for (int i = 0; i < 300; i++)
+		client_write(&c, part, sizeof(part));
+	expect(&c, 413, NULL);
+	expect_end(&c);
+	stop(&rig, &app);
+}
+END_TEST
+
 START_TEST(large_heads_are_refused)
 {
 	struct app app;
@@ -471,7 +488,8 @@ START_TEST(a_client_that_does_not_read_is_ended)
 }
 END_TEST
 
-RIG_MAIN("http", requests_are_answered_and_the_connection_kept, persistence_follows_the_version,
+RIG_MAIN("http", a_refusal_outlives_what_is_still_sent,
+        requests_are_answered_and_the_connection_kept, persistence_follows_the_version,
         pipelined_requests_are_answered_in_order, unread_answers_hold_back_the_next,
         a_request_outlives_its_connection, bad_requests_get_a_problem_and_the_end,
         large_heads_are_refused, an_expectation_is_met, slow_requests_time_out,

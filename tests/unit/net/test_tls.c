@@ -14,7 +14,8 @@ struct echo {
 static ssize_t echo_data(struct conn *c, void *arg, struct slice in, HF_UNUSED size_t *need)
 {
 	struct echo *e = arg;
-	snprintf(e->version, sizeof(e->version), "%s", conn_tls_version(c));
+	if (!e->version[0])
+		snprintf(e->version, sizeof(e->version), "%s", conn_tls_version(c));
 	ck_assert(conn_is_tls(c) && !conn_is_loopback_plain(c));
 	conn_send(c, in.p, in.n);
 	return (ssize_t)in.n;
@@ -30,7 +31,7 @@ static void echo_closed(HF_UNUSED struct conn *c, void *arg, enum end_reason why
 static void echo_accept(struct conn *c, void *arg)
 {
 	static const struct conn_handler h = {.on_data = echo_data, .on_closed = echo_closed};
-	conn_set_handler(c, &h, arg, 1000);
+	conn_set_handler(c, &h, arg, 100000);
 }
 
 static void start(struct rig *rig, struct echo *e)
@@ -228,6 +229,30 @@ START_TEST(key_updates_are_followed)
 }
 END_TEST
 
+/* Small records (RFC 6066 section 4): one write becomes many. */
+START_TEST(small_fragments_are_written)
+{
+	struct echo e;
+	struct rig rig;
+	start(&rig, &e);
+	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+	for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+		SSL_CTX *ctx = client_ctx(versions[i]);
+		SSL_CTX_set_tlsext_max_fragment_length(ctx, TLSEXT_max_fragment_length_512);
+		struct client client;
+		ck_assert(greet(&client, rig.tls, ctx, NULL));
+		uint8_t out[50000], back[50000];
+		pattern_fill(out, sizeof(out), 0);
+		client_write(&client, out, sizeof(out));
+		ck_assert_uint_eq(client_read(&client, back, sizeof(back)), sizeof(back));
+		ck_assert(pattern_fits(back, sizeof(back), 0));
+		client_close(&client);
+		SSL_CTX_free(ctx);
+	}
+	rig_stop(&rig);
+}
+END_TEST
+
 /* ---- tickets ---- */
 
 static bool resumes(struct rig *rig, SSL_CTX *ctx, SSL_SESSION *session, SSL_SESSION **ret_new)
@@ -330,6 +355,41 @@ START_TEST(a_reload_changes_new_handshakes_alone)
 	ck_assert_uint_eq(client_read(&before, &byte, 1), 1);
 	client_close(&before);
 	client_close(&after);
+	SSL_CTX_free(ctx);
+	rig_stop(&rig);
+}
+END_TEST
+
+static void *reload_often(void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		rig_load(arg, i % 2 ? "server.pem" : "other.pem",
+		        i % 2 ? "server.key" : "other.key");
+	return NULL;
+}
+
+START_TEST(reloads_and_handshakes_go_together)
+{
+	struct echo e = {0};
+	gate_init(&e.closed);
+	struct rig rig;
+	rig_start(&rig, 2, echo_accept, &e);
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	cert_write("other.pem", "other.key", key, 30);
+	EVP_PKEY_free(key);
+	pthread_t thread;
+	pthread_create(&thread, NULL, reload_often, &rig);
+	SSL_CTX *ctx = client_ctx(TLS1_3_VERSION);
+	SSL_SESSION *session = NULL;
+	for (int i = 0; i < 50; i++) {
+		struct client client = client_open(rig.tls);
+		ck_assert_int_eq(client_tls(&client, ctx, session), 1);
+		if (i == 0)
+			session = SSL_get1_session(client.ssl);
+		client_close(&client);
+	}
+	pthread_join(thread, NULL);
+	SSL_SESSION_free(session);
 	SSL_CTX_free(ctx);
 	rig_stop(&rig);
 }
@@ -483,7 +543,8 @@ END_TEST
 RIG_MAIN("tls", only_forward_secret_aead_suites_are_taken, the_rsa_suites_fit_an_rsa_certificate,
         old_versions_are_refused, what_is_not_tls_is_refused, a_slow_handshake_is_ended,
         broken_records_end_the_connection, tls_12_is_not_renegotiated, key_updates_are_followed,
-        tickets_rotate_12, tickets_rotate_13, a_ticket_of_another_server_is_no_harm,
+        small_fragments_are_written, reloads_and_handshakes_go_together, tickets_rotate_12,
+        tickets_rotate_13, a_ticket_of_another_server_is_no_harm,
         a_reload_changes_new_handshakes_alone, a_bad_certificate_leaves_the_old_one,
         an_expired_certificate_is_only_warned_of, a_client_certificate_is_taken_and_not_needed,
         without_a_certificate_nobody_comes_in, alpn_follows_the_listener)
