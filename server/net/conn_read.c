@@ -117,8 +117,9 @@ static void read_short(struct conn *c)
 	size_t consumed = 0;
 	if (may_offer(c, had + n)) {
 		uint8_t *start = in + NET_TAIL_INLINE - had;
-		if (had > 0)
-			memcpy(start, buf_slice(&c->tail).p, had);
+		struct slice tail = buf_slice(&c->tail);
+		if (tail.p)
+			memcpy(start, tail.p, tail.n);
 		consumed = conn_offer(c, slice_make(start, had + n));
 	}
 	tail_keep(c, in + NET_TAIL_INLINE, n, consumed);

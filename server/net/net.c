@@ -55,14 +55,14 @@ static struct net_loop *net_loop_new(struct net *net, struct loop *loop)
 
 struct net *net_new(struct loop *const *loops, unsigned n, const struct net_limits *limits)
 {
+	assert(n <= NET_LOOPS_MAX);
 	struct net *net = calloc(1, sizeof(*net));
 	if (!net)
 		return NULL;
 	net->tls = tls_new();
-	net->loops = calloc(n, sizeof(*net->loops));
 	atomic_init(&net->next_id, 1);
 	net_set_limits(net, limits);
-	for (unsigned i = 0; net->loops && i < n; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		assert(loop_index(loops[i]) == i);
 		net->loops[i] = net_loop_new(net, loops[i]);
 		if (!net->loops[i])
@@ -97,7 +97,6 @@ void net_free(struct net *net)
 	listeners_free(net);
 	for (unsigned i = 0; i < net->n_loops; i++)
 		net_loop_free(net->loops[i]);
-	free(net->loops);
 	tls_free(net->tls);
 	free(net);
 }

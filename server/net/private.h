@@ -23,6 +23,8 @@
 #define NET_RECORD_SIZE 16384 /* plaintext of a TLS record (RFC 8446 section 5.1) */
 #define NET_WIRE_MAX 65536 /* ciphertext that the socket did not take; a record at most in fact */
 
+#define NET_LOOPS_MAX 64
+
 #define CONN_FLUSH_MS 2000  /* for queued output after conn_close */
 #define CONN_LINGER_MS 1000 /* for the peer to take the end and close too */
 
@@ -116,7 +118,7 @@ struct net_loop {
 
 struct net {
 	unsigned n_loops;
-	struct net_loop **loops;
+	struct net_loop *loops[NET_LOOPS_MAX];
 	struct tls *tls;
 	struct listener *listeners;
 	atomic_size_t connections, max_connections;
