@@ -25,11 +25,13 @@ struct hub {
 	struct registry *registry;
 	struct broker *broker;
 	struct api *api;
-	unsigned port;
+	unsigned port, extra_port;
 	size_t corrupt; /* index + 1 of the row that fails its check; 0: none */
 	struct api_readiness readiness;
 };
 HF_UNUSED static struct hub hub;
+/* Set before hub_start: a second listener with that owner. */
+HF_UNUSED static void (*hub_extra)(struct conn *c, void *arg);
 
 /* ---- the broker's hooks ---- */
 
@@ -178,6 +180,8 @@ HF_UNUSED static void hub_start(void)
 	h->api = api_new(&deps);
 	ck_assert_ptr_nonnull(h->api);
 	h->port = rig_listen(&h->rig, false, NET_PROTOCOL_ANY, hub_accept, h);
+	if (hub_extra)
+		h->extra_port = rig_listen(&h->rig, false, NET_PROTOCOL_ANY, hub_extra, h);
 	rig_run(&h->rig);
 }
 
@@ -350,22 +354,24 @@ HF_UNUSED static const char *sas_token(const char *resource, const char *key, co
 	return token;
 }
 
-#define HUB_MAIN(name, ...)                                            \
-	int main(void)                                                 \
-	{                                                              \
-		Suite *suite = suite_create(name);                     \
-		TCase *tcase = tcase_create(name);                     \
-		tcase_set_timeout(tcase, 120);                         \
-		tcase_add_checked_fixture(tcase, hub_start, hub_stop); \
-		const TTest *const tests[] = {__VA_ARGS__};            \
-		for (size_t i = 0; i < ARRAY_LEN(tests); i++)          \
-			tcase_add_test(tcase, tests[i]);               \
-		suite_add_tcase(suite, tcase);                         \
-		SRunner *runner = srunner_create(suite);               \
-		srunner_run_all(runner, CK_NORMAL);                    \
-		int failed = srunner_ntests_failed(runner);            \
-		srunner_free(runner);                                  \
-		return failed ? EXIT_FAILURE : EXIT_SUCCESS;           \
+#define HUB_MAIN_WITH(setup, name, ...)                            \
+	int main(void)                                             \
+	{                                                          \
+		Suite *suite = suite_create(name);                 \
+		TCase *tcase = tcase_create(name);                 \
+		tcase_set_timeout(tcase, 120);                     \
+		tcase_add_checked_fixture(tcase, setup, hub_stop); \
+		const TTest *const tests[] = {__VA_ARGS__};        \
+		for (size_t i = 0; i < ARRAY_LEN(tests); i++)      \
+			tcase_add_test(tcase, tests[i]);           \
+		suite_add_tcase(suite, tcase);                     \
+		SRunner *runner = srunner_create(suite);           \
+		srunner_run_all(runner, CK_NORMAL);                \
+		int failed = srunner_ntests_failed(runner);        \
+		srunner_free(runner);                              \
+		return failed ? EXIT_FAILURE : EXIT_SUCCESS;       \
 	}
+
+#define HUB_MAIN(name, ...) HUB_MAIN_WITH(hub_start, name, __VA_ARGS__)
 
 #endif
