@@ -1,6 +1,6 @@
 /*
- * The storage room's door: PostgreSQL, keys, the encrypted store. Opened by the hallway, seen by the
- * others only through the ports that they declare themselves.
+ * The storage room's door: PostgreSQL, keys, the encrypted store. Opened by the hallway, seen by
+ * the others only through the ports that they declare themselves.
  */
 #ifndef HF_STORAGE_STORAGE_H
 #define HF_STORAGE_STORAGE_H
@@ -35,19 +35,19 @@ struct storage_changes {
 };
 
 /*
- * `holdfast migrate`: brings the database up to date: forward-only files NNNN_name.sql of dir in one
- * transaction each, with checksums, under an advisory lock; makes the first partitions; grants the
- * hub's role its rights. 0; ERR_UNAVAILABLE; ERR_CONFLICT (newer than the program, or a changed
+ * `holdfast migrate`: brings the database up to date: forward-only files NNNN_name.sql of dir in
+ * one transaction each, with checksums, under an advisory lock; makes the first partitions; grants
+ * the hub's role its rights. 0; ERR_UNAVAILABLE; ERR_CONFLICT (newer than the program, or a changed
  * checksum); ERR_IO; one line in error. Main thread.
  */
 int storage_migrate(const char *owner_url, const char *hub_url, const char *dir,
-	char error[static STORAGE_ERROR_LEN]);
+        char error[static STORAGE_ERROR_LEN]);
 
 /* Connects once, checks schema version and master key (ERR_CONFLICT: the wrong key, a database that
  * is newer or older than the program), seeds a new database (the five access keys, the owner's
  * token). Starts no thread. Main thread. */
 int storage_open(const struct storage_settings *settings, struct storage **ret,
-	char error[static STORAGE_ERROR_LEN]);
+        char error[static STORAGE_ERROR_LEN]);
 /* Starts lanes, readers, the change feed and the maintenance thread. 0, ERR_NOMEM, ERR_IO. */
 int storage_start(struct storage *s, const struct storage_changes *changes);
 /* Stops them; what was appended is committed first, until deadline_ms (monotonic). */
@@ -64,9 +64,9 @@ void storage_set_retention(struct storage *s, unsigned days);
 void storage_note_presence(struct storage *s, uint64_t device_key, bool connected, int64_t when_us);
 
 struct storage_health {
-	bool lanes_up;   /* every lane connected and none stuck in a commit for over 2 s */
+	bool lanes_up; /* every lane connected and none stuck in a commit for over 2 s */
 	bool feed_fresh;
-	bool one_role;   /* database.url and owner_url are one role: a warning */
+	bool one_role;       /* database.url and owner_url are one role: a warning */
 	bool maintenance_ok; /* partitions exist ahead of time */
 };
 void storage_health(struct storage *s, struct storage_health *ret); /* any thread */

@@ -1,0 +1,272 @@
+/* The registry's port: devices. On threads that may block. */
+#include <stdlib.h>
+
+#include "server/base/err.h"
+#include "storage/private.h"
+
+#define LIST_MAX 1000
+
+/* ---- writing ---- */
+
+struct wrapped_keys {
+	struct wrapped_key primary, secondary;
+};
+
+static int wrap_keys(
+        const struct storage *s, const struct device_record *r, struct wrapped_keys *ret)
+{
+	int err = device_key_wrap(s, r, &r->primary, WHICH_PRIMARY, &ret->primary);
+
+	return err < 0 ? err
+	               : device_key_wrap(s, r, &r->secondary, WHICH_SECONDARY, &ret->secondary);
+}
+
+/* The columns that a caller sets, as parameters $1 to $8. */
+static void put_record(
+        struct pg_params *p, const struct device_record *r, const struct wrapped_keys *keys)
+{
+	pg_put_text(p, r->id);
+	pg_put_bool(p, r->enabled);
+	pg_put_text(p, r->status_reason);
+	pg_put_i32(p, r->auth);
+	pg_put_bytes(p, keys->primary.slice);
+	pg_put_bytes(p, keys->secondary.slice);
+	if (r->auth == DEVICE_AUTH_SECRET)
+		pg_put_bytes(p, slice_make(r->secret_mac, sizeof(r->secret_mac)));
+	else
+		pg_put_null(p, PG_BYTEA);
+	pg_put_text(p, r->tags ? r->tags : "{}");
+}
+
+/* Numbers for a new generation and its data key, which the keys are wrapped for. */
+static int draw_numbers(struct storage *s, uint64_t *ret_device_key, int64_t *ret_key_id)
+{
+	_cleanup_result_ PGresult *r = NULL;
+	int err = pool_call(
+	        s, "SELECT nextval('holdfast.device_seq'), nextval('holdfast.key_seq')", NULL, &r);
+
+	if (err < 0)
+		return err;
+	*ret_device_key = (uint64_t)pg_get_i64(r, 0, 0);
+	*ret_key_id = pg_get_i64(r, 0, 1);
+	return 0;
+}
+
+static int make_data_key(struct storage *s, uint64_t device_key, int64_t key_id,
+        uint8_t wrapped[static CRYPTO_KEY_LEN + WRAP_OVERHEAD])
+{
+	uint8_t key[CRYPTO_KEY_LEN];
+
+	crypto_random(key, sizeof(key));
+	int err = data_key_wrap(s, device_key, key_id, key, wrapped);
+	crypto_wipe(key, sizeof(key));
+	return err;
+}
+
+static int read_given(const PGresult *res, struct device_record *r)
+{
+	if (!pg_get_text(res, 0, 0, r->etag, sizeof(r->etag)))
+		return ERR_INTERNAL;
+	r->created_us = pg_get_time(res, 0, 1);
+	r->updated_us = pg_get_time(res, 0, 2);
+	return 0;
+}
+
+static int insert(struct storage *s, struct device_record *r, int64_t key_id)
+{
+	/* One statement is one transaction: a device never is without its data key. */
+	static const char sql[] =
+	        "WITH d AS (INSERT INTO holdfast.devices (id, enabled, status_reason, auth,"
+	        " primary_key, secondary_key, secret_mac, tags, device_key, generation_id, etag)"
+	        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10,"
+	        " to_hex(nextval('holdfast.etag_seq')))"
+	        " RETURNING device_key, etag, created_at, updated_at),"
+	        " k AS (INSERT INTO holdfast.data_keys (key_id, device_key, wrapped)"
+	        " SELECT $11, device_key, $12 FROM d)"
+	        " SELECT etag, created_at, updated_at FROM d";
+	_cleanup_result_ PGresult *res = NULL;
+	uint8_t data_key[CRYPTO_KEY_LEN + WRAP_OVERHEAD];
+	struct wrapped_keys keys;
+	struct pg_params p = {0};
+	int err = wrap_keys(s, r, &keys);
+
+	if (err == 0)
+		err = make_data_key(s, r->device_key, key_id, data_key);
+	if (err < 0)
+		return err;
+	put_record(&p, r, &keys);
+	pg_put_i64(&p, (int64_t)r->device_key);
+	pg_put_text(&p, r->generation_id);
+	pg_put_i64(&p, key_id);
+	pg_put_bytes(&p, slice_make(data_key, sizeof(data_key)));
+	err = pool_call(s, sql, &p, &res);
+	return err < 0 ? err : read_given(res, r);
+}
+
+static int device_insert(void *ctx, struct device_record *r)
+{
+	struct storage *s = ctx;
+	uint8_t generation[GENERATION_ID_LEN / 2];
+	int64_t key_id = 0;
+	int err = draw_numbers(s, &r->device_key, &key_id);
+
+	if (err < 0)
+		return err;
+	crypto_random(generation, sizeof(generation));
+	crypto_hex_encode(slice_make(generation, sizeof(generation)), r->generation_id);
+	return insert(s, r, key_id);
+}
+
+/* Why a write that is bound to an etag or a generation found no row. */
+static int why_not(struct storage *s, const char *sql, const char *id)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+
+	pg_put_text(&p, id);
+	int err = pool_call(s, sql, &p, &res);
+	if (err < 0)
+		return err;
+	return PQntuples(res) > 0 ? ERR_STALE : ERR_NOT_FOUND;
+}
+
+static const char *demanded_etag(struct store_match match)
+{
+	return match.etag && strcmp(match.etag, "*") == 0 ? NULL : match.etag;
+}
+
+static const char device_there_sql[] = "SELECT 1 FROM holdfast.devices WHERE id = $1";
+
+static int device_update(void *ctx, struct device_record *r, struct store_match match)
+{
+	/* Of the generation that was read: a device that was made anew meanwhile stays as it is. */
+	static const char sql[] =
+	        "UPDATE holdfast.devices SET enabled = $2, status_reason = $3, auth = $4,"
+	        " primary_key = $5, secondary_key = $6, secret_mac = $7, tags = $8::json,"
+	        " etag = to_hex(nextval('holdfast.etag_seq')), updated_at = now()"
+	        " WHERE id = $1 AND generation_id = $9 AND ($10::text IS NULL OR etag = $10)"
+	        " RETURNING etag, created_at, updated_at";
+	struct storage *s = ctx;
+	_cleanup_result_ PGresult *res = NULL;
+	struct wrapped_keys keys;
+	struct pg_params p = {0};
+	int err = wrap_keys(s, r, &keys);
+
+	if (err < 0)
+		return err;
+	put_record(&p, r, &keys);
+	pg_put_text(&p, r->generation_id);
+	pg_put_text(&p, demanded_etag(match));
+	err = pool_call(s, sql, &p, &res);
+	if (err == 0 && PQntuples(res) == 0)
+		err = why_not(s, device_there_sql, r->id);
+	return err < 0 ? err : read_given(res, r);
+}
+
+static int device_delete(void *ctx, const char *id, struct store_match match)
+{
+	static const char sql[] =
+	        "WITH d AS (DELETE FROM holdfast.devices"
+	        " WHERE id = $1 AND ($2::text IS NULL OR etag = $2) RETURNING device_key, id),"
+	        " t AS (INSERT INTO holdfast.device_tombstones (device_key, id)"
+	        " SELECT device_key, id FROM d),"
+	        " k AS (DELETE FROM holdfast.data_keys USING d"
+	        " WHERE data_keys.device_key = d.device_key),"
+	        " q AS (DELETE FROM holdfast.qos2_ids USING d"
+	        " WHERE qos2_ids.device_key = d.device_key),"
+	        " p AS (DELETE FROM holdfast.presence USING d"
+	        " WHERE presence.device_key = d.device_key)"
+	        " SELECT device_key FROM d";
+	struct storage *s = ctx;
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+
+	pg_put_text(&p, id);
+	pg_put_text(&p, demanded_etag(match));
+	int err = pool_call(s, sql, &p, &res);
+	if (err == 0 && PQntuples(res) == 0)
+		return why_not(s, device_there_sql, id);
+	if (err == 0)
+		lanes_forget(s, (uint64_t)pg_get_i64(res, 0, 0));
+	return err;
+}
+
+/* ---- reading ---- */
+
+static int device_get(void *ctx, const char *id, struct device_record *ret)
+{
+	struct storage *s = ctx;
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+
+	pg_put_text(&p, id);
+	int err = pool_call(
+	        s, "SELECT " DEVICE_COLUMNS " FROM " DEVICE_FROM " WHERE d.id = $1", &p, &res);
+	if (err == 0 && PQntuples(res) == 0)
+		return ERR_NOT_FOUND;
+	return err < 0 ? err : device_read(s, res, 0, ret);
+}
+
+static void free_list(struct device_record *list, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		device_record_done(&list[i]);
+	free(list);
+}
+
+static int device_list(
+        void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
+{
+	struct storage *s = ctx;
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+
+	if (limit > LIST_MAX)
+		limit = LIST_MAX;
+	pg_put_text(&p, after ? after : "");
+	pg_put_i64(&p, limit);
+	int err = pool_call(s,
+	        "SELECT " DEVICE_COLUMNS " FROM " DEVICE_FROM
+	        " WHERE d.id > $1 ORDER BY d.id LIMIT $2",
+	        &p, &res);
+	if (err < 0)
+		return err;
+	unsigned n = 0, all = (unsigned)PQntuples(res);
+	struct device_record *list = calloc(all ? all : 1, sizeof(*list));
+	err = list ? 0 : ERR_NOMEM;
+	while (err == 0 && n < all) {
+		err = device_read(s, res, (int)n, &list[n]);
+		n += err == 0;
+	}
+	if (err < 0) {
+		free_list(list, n);
+		return err;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+static int device_count(void *ctx, uint64_t *ret_all, uint64_t *ret_disabled)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	int err = pool_call(ctx,
+	        "SELECT count(*), count(*) FILTER (WHERE NOT enabled) FROM holdfast.devices", NULL,
+	        &res);
+
+	if (err < 0)
+		return err;
+	*ret_all = (uint64_t)pg_get_i64(res, 0, 0);
+	*ret_disabled = (uint64_t)pg_get_i64(res, 0, 1);
+	return 0;
+}
+
+void devices_port(struct registry_store *port)
+{
+	port->device_insert = device_insert;
+	port->device_get = device_get;
+	port->device_list = device_list;
+	port->device_update = device_update;
+	port->device_delete = device_delete;
+	port->device_count = device_count;
+}

@@ -1,0 +1,163 @@
+/*
+ * What the files of the storage room share. Threads: lanes write batches, readers answer look-ups,
+ * the feed hears changes, upkeep makes and drops partitions; API workers come in through the pool.
+ * Each connection belongs to one thread at a time.
+ */
+#ifndef HF_STORAGE_PRIVATE_H
+#define HF_STORAGE_PRIVATE_H
+
+#include <pthread.h>
+
+#include "server/base/mail.h"
+#include "storage/keyring.h"
+#include "storage/pg.h"
+#include "storage/storage.h"
+
+/* The newest file in migrations/: what this program reads and writes. */
+#define SCHEMA_VERSION 1
+
+/* Advisory locks, of the database: one process at a time. */
+#define LOCK_MIGRATE 0x686f6c6466617374LL
+#define LOCK_SEED 0x686f6c6466617375LL
+#define LOCK_PARTITIONS 0x686f6c6466617376LL
+
+#define MAX_LANES 16
+#define READERS 2
+#define POOL_SIZE 8
+#define POOL_STATEMENT_MS 30000
+#define HUB_ID_LEN 16
+#define DAY_US 86400000000LL
+#define ROUND_TRIP_MS 10000 /* for short statements of our own threads */
+
+struct lane;
+struct reader;
+struct feed;
+struct upkeep;
+
+/* Connections for calls that block: idle ones wait here. Any thread. */
+struct pool {
+	pthread_mutex_t mutex;
+	struct pg idle[POOL_SIZE];
+	unsigned n;
+};
+
+struct storage {
+	char *url, *owner_url;
+	unsigned connect_timeout_s, batch_rows, lookup_ms;
+	size_t batch_bytes;
+	struct keyring *keyring;
+	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
+	bool one_role;
+	_Atomic unsigned retention_days;
+	_Atomic size_t backlog_bytes; /* handed over and not answered */
+	struct pg_stop stop;          /* of the lanes: what was appended is stored first */
+	struct pg_stop quit;          /* of the other threads, once the lanes have ended */
+	struct storage_changes changes;
+	struct pool pool;
+	unsigned n_lanes;
+	struct lane *lanes[MAX_LANES];
+	struct reader *readers[READERS];
+	struct feed *feed;
+	struct upkeep *upkeep;
+};
+
+/* ---- storage.c ---- */
+
+/* Takes a connection of the hub's role, making one if there is none; 0 or ERR_UNAVAILABLE. */
+int pool_take(struct storage *s, struct pg *ret);
+void pool_give(struct storage *s, struct pg *pg);
+/* One statement on a connection of the pool: pg_exec's results. */
+int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret);
+/* A lane waits: ms, or until the stop is due. */
+void storage_pause(const struct storage *s, unsigned ms);
+
+/* ---- grants.c, seed.c ---- */
+
+/* Gives role what the hub needs. 0 or pg_exec's error. */
+int grants_apply(struct pg *owner, const char *role);
+/* Unwraps the hub's keys; makes them, the five access keys and the owner's token in a new
+ * database. 0; ERR_CONFLICT (another master key); ERR_IO, ERR_INVALID, ERR_UNAVAILABLE; one line in
+ * error. */
+int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *settings,
+        char error[static STORAGE_ERROR_LEN]);
+
+/* ---- partitions.c: on a connection of the owner ---- */
+
+int partitions_make(struct pg *owner, int64_t day); /* days since 1970 */
+int partitions_make_ahead(struct pg *owner);        /* yesterday to a week from now */
+int partitions_drop_old(struct pg *owner, unsigned retention_days);
+
+/* ---- the threads: new (no thread yet), start, join after the stop, free ---- */
+
+int lane_new(struct storage *s, unsigned index, struct lane **ret);
+int lane_start(struct lane *l);
+void lane_join(struct lane *l);
+void lane_free(struct lane *l);
+/* Any thread: the device's data key must not be used any more; key 0: none of them. */
+void lanes_forget(struct storage *s, uint64_t device_key);
+bool lane_healthy(const struct lane *l);
+void lanes_append(void *ctx, struct telemetry_row *row);
+void lanes_release(void *ctx, struct qos2_release *r);
+
+int reader_new(struct storage *s, struct reader **ret);
+int reader_start(struct reader *r);
+void reader_join(struct reader *r);
+void reader_free(struct reader *r);
+void readers_lookup(void *ctx, struct identity_lookup *l);
+void readers_load(void *ctx, struct qos2_load *l);
+
+int feed_new(struct storage *s, struct feed **ret);
+int feed_start(struct feed *f);
+void feed_join(struct feed *f);
+void feed_free(struct feed *f);
+uint64_t feed_fresh_until(const struct feed *f);
+uint64_t feed_epoch(const struct feed *f);
+
+int upkeep_new(struct storage *s, struct upkeep **ret);
+int upkeep_start(struct upkeep *u);
+void upkeep_join(struct upkeep *u);
+void upkeep_free(struct upkeep *u);
+/* Any thread: a row of that day has no partition. */
+void upkeep_need_day(struct upkeep *u, int64_t day);
+bool upkeep_healthy(const struct upkeep *u);
+void upkeep_presence(struct upkeep *u, uint64_t device_key, bool connected, int64_t when_us);
+
+/* ---- the ports' calls that block: pool, keyring ---- */
+
+/* devices.c, access_keys.c, tokens.c fill in their part of the port. */
+void devices_port(struct registry_store *port);
+void access_keys_port(struct registry_store *port);
+void tokens_port(struct registry_store *port);
+int query_run(void *ctx, const struct telemetry_query *q,
+        int (*item)(const struct telemetry_item *it, void *arg), void *arg);
+
+/* Symmetric keys of devices and access keys, wrapped: rows.c. */
+enum which_key { WHICH_PRIMARY = 1, WHICH_SECONDARY = 2 };
+struct wrapped_key {
+	uint8_t bytes[SYM_KEY_MAX + WRAP_OVERHEAD];
+	struct slice slice; /* p NULL: no key */
+};
+int device_key_wrap(const struct storage *s, const struct device_record *r,
+        const struct sym_key *key, enum which_key which, struct wrapped_key *ret);
+int access_key_wrap(const struct storage *s, const char *name, const struct sym_key *key,
+        enum which_key which, struct wrapped_key *ret);
+int data_key_wrap(const struct storage *s, uint64_t device_key, int64_t key_id,
+        const uint8_t key[static CRYPTO_KEY_LEN],
+        uint8_t out[static CRYPTO_KEY_LEN + WRAP_OVERHEAD]);
+int data_key_unwrap(const struct storage *s, uint64_t device_key, int64_t key_id,
+        struct slice wrapped, uint8_t key[static CRYPTO_KEY_LEN]);
+
+/* Columns of a device or an access key, in the order of the records below. */
+#define DEVICE_COLUMNS                                                                     \
+	"d.device_key, d.id, d.generation_id, d.etag, d.enabled, d.status_reason, d.auth," \
+	" d.primary_key, d.secondary_key, d.secret_mac, d.tags::text, d.created_at,"       \
+	" d.updated_at, coalesce(p.connected, false), p.connected_at, p.last_activity_at"
+#define DEVICE_FROM \
+	"holdfast.devices d LEFT JOIN holdfast.presence p ON p.device_key = d.device_key"
+#define ACCESS_KEY_COLUMNS "name, perms, etag, primary_key, secondary_key, created_at, updated_at"
+/* 0; ERR_CORRUPT: the keys do not unwrap, or a value cannot be ours; ERR_NOMEM. */
+int device_read(const struct storage *s, const PGresult *r, int row, struct device_record *ret);
+int access_key_read(
+        const struct storage *s, const PGresult *r, int row, struct access_key_record *ret);
+
+#endif
