@@ -101,19 +101,21 @@ static void change_arrived(struct mail *mail)
 	struct change_mail *m = container_of(mail, struct change_mail, mail);
 	struct shard *sh = m->shard;
 	struct slice id = slice_make(m->id, m->len);
+	/* A device's own session is found by its name; keys and modules are looked for. */
+	struct session *own = m->is_key ? NULL : session_find_device(sh, id);
+	bool search = m->is_key || sh->n_modules > 0;
 	struct broker_client *c, *next;
 	for (c = LIST_FIRST(&sh->clients); c; c = next) {
 		next = LIST_NEXT(c, all);
 		/* Who is connecting was perhaps judged by what was true a moment ago. */
 		if (c->connecting)
 			connect_note_change(c);
-		else if (c->state == CLIENT_ON && (m->is_key || sh->n_modules > 0) &&
+		else if (search && c->state == CLIENT_ON && c->session != own &&
 		        concerns(c->session->principal, m->is_key, id))
 			recheck_session(c->session);
 	}
-	struct session *s = m->is_key ? NULL : session_find_device(sh, id);
-	if (s && !s->recheck)
-		recheck_session(s);
+	if (own)
+		recheck_session(own);
 	free(m);
 }
 
