@@ -28,7 +28,9 @@ const char api_openapi_components[] = JSON({
 		"secret": {"type": "string", "minLength": 16, "maxLength": 256, "description":
 			"For secret; made where none is given and shown once"}
 	}},
-	"DeviceWrite": {"type": "object", "required": ["deviceId"], "properties": {
+	"DeviceCreate": {"allOf": [{"$ref": "#/components/schemas/DeviceWrite"},
+		{"type": "object", "required": ["deviceId"]}]},
+	"DeviceWrite": {"type": "object", "properties": {
 		"deviceId": {"$ref": "#/components/schemas/DeviceId"},
 		"status": {"$ref": "#/components/schemas/Status"},
 		"statusReason": {"type": ["string", "null"], "maxLength": 128},
@@ -84,20 +86,25 @@ const char api_openapi_components[] = JSON({
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/TelemetryItem"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
-	"Permissions": {"type": "array", "items": {"type": "string", "enum":
+	"Permissions": {"type": "array", "minItems": 1, "items": {"type": "string", "enum":
 		["RegistryRead", "RegistryWrite", "ServiceConnect", "DeviceConnect"]}},
-	"AccessKeyWrite": {"type": "object", "required": ["name", "permissions"], "properties": {
+	"AccessKeyCreate": {"allOf": [{"$ref": "#/components/schemas/AccessKeyWrite"},
+		{"type": "object", "required": ["name"]}]},
+	"AccessKeyWrite": {"type": "object", "required": ["permissions"], "properties": {
 		"name": {"$ref": "#/components/schemas/KeyName"},
 		"permissions": {"$ref": "#/components/schemas/Permissions"},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
-		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"}
+		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
+		"scope": {"type": "object", "maxProperties": 0, "description": "Scopes are to come"}
 	}},
 	"AccessKey": {"type": "object", "required": ["name", "permissions", "etag"], "properties": {
 		"name": {"$ref": "#/components/schemas/KeyName"},
 		"permissions": {"$ref": "#/components/schemas/Permissions"},
 		"etag": {"type": "string"},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
-		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"}
+		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
+		"scope": {"type": "object"},
+		"createdTime": {"type": "string", "format": "date-time"}
 	}},
 	"AccessKeyList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/AccessKey"}},

@@ -11,6 +11,7 @@
 #include "policy/policy.h"
 #include "registry/registry.h"
 #include "server/api/api.h"
+#include "server/api/openapi.h"
 #include "server/base/clock.h"
 #include "server/base/json.h"
 #include "storage/ram/ram.h"
@@ -330,6 +331,24 @@ HF_UNUSED static const char *header_of(const char *name)
 	at += strlen(line);
 	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at, "\r"), at);
 	return value;
+}
+
+/* Every member of the answer is in the schema of that name, and all that are required are there. */
+HF_UNUSED static void documented(const json_t *value, const char *schema)
+{
+	_cleanup_json_ json_t *doc = api_openapi_build("1");
+	const json_t *schemas = json_object_get(json_object_get(doc, "components"), "schemas");
+	const json_t *s = json_object_get(schemas, schema), *required;
+	const char *name;
+	json_t *member;
+	size_t i;
+	ck_assert(json_is_object(value) && json_is_object(s));
+	json_object_foreach((json_t *)value, name, member)
+	        ck_assert_msg(json_object_get(json_object_get(s, "properties"), name) != NULL,
+	                "%s is not in %s", name, schema);
+	json_array_foreach(json_object_get(s, "required"), i, required)
+	        ck_assert_msg(json_object_get(value, json_string_value(required)) != NULL,
+	                "%s has no %s", schema, json_string_value(required));
 }
 
 /* A SAS token for resource (percent-encoded already), signed with the Base64 key. */

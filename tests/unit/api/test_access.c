@@ -34,6 +34,7 @@ START_TEST(nobody_learns_anything_without_a_credential)
 			call(401, p->method, path, bad[k], "Content-Type: x/y\r\n", "{");
 			ck_assert_str_eq(
 			        header_of("WWW-Authenticate"), "Bearer, SharedAccessSignature");
+			documented(last.json, "Problem");
 			json_object_del(last.json, "traceId");
 			char *text = json_dumps(last.json, JSON_SORT_KEYS);
 			if (k == 0)
@@ -95,6 +96,7 @@ START_TEST(open_routes)
 	struct reply r;
 	call_with(&r, "GET", "/readyz", NULL, NULL, NULL);
 	ck_assert_int_eq(r.status, 503);
+	documented(r.json, "Readiness");
 	ck_assert_str_eq(text_at(r.json, "status"), "not ready");
 	ck_assert_str_eq(json_string_value(json_array_get(json_object_get(r.json, "reasons"), 0)),
 	        "the database is away");
@@ -108,6 +110,7 @@ START_TEST(open_routes)
 	ck_assert_str_eq(header_of("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
 	ck_assert_ptr_nonnull(strstr(last.body, "holdfast_http_requests_total"));
 	json_t *stats = call(200, "GET", "/api/v1/stats", SERVICE, NULL, NULL);
+	documented(stats, "Stats");
 	ck_assert_str_eq(text_at(stats, "version"), "1.2.3");
 	ck_assert(json_is_integer(json_object_get(json_object_get(stats, "devices"), "total")));
 	ck_assert(json_is_integer(json_object_get(json_object_get(stats, "telemetry"), "stored")));
@@ -119,6 +122,7 @@ START_TEST(the_life_of_an_access_key)
 	char key[128];
 	json_t *doc = call(201, "POST", KEYS, OWNER, NULL,
 	        "{\"name\":\"backend\",\"permissions\":[\"RegistryRead\",\"RegistryWrite\"]}");
+	documented(doc, "AccessKey");
 	ck_assert_str_eq(header_of("Location"), KEYS "/backend");
 	ck_assert_str_ne(header_of("ETag"), "");
 	snprintf(key, sizeof(key), "%s", text_at(doc, "primaryKey"));

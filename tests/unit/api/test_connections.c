@@ -137,6 +137,7 @@ START_TEST(who_is_connected)
 	json_t *page = call(200, "GET", CONNECTIONS "?limit=2", SERVICE, NULL, NULL);
 	const json_t *first = json_array_get(json_object_get(page, "items"), 0);
 	ck_assert_str_eq(text_at(first, "clientId"), "client/0 \xc3\xa4");
+	documented(first, "Connection");
 	ck_assert_str_eq(text_at(first, "kind"), "anonymous");
 	ck_assert_str_eq(text_at(first, "mqttVersion"), "3.1.1");
 	ck_assert_str_eq(text_at(first, "protocol"), "mqtt");

@@ -7,6 +7,8 @@
 START_TEST(the_life_of_a_device)
 {
 	json_t *doc = call(201, "POST", DEVICES, OWNER, JSON_TYPE, "{\"deviceId\":\"a:%$1\"}");
+	documented(doc, "Device");
+	documented(json_object_get(doc, "auth"), "DeviceAuth");
 	ck_assert_str_eq(text_at(doc, "deviceId"), "a:%$1");
 	ck_assert_str_eq(text_at(doc, "status"), "enabled");
 	ck_assert_str_eq(text_at(doc, "connectionState"), "Disconnected");

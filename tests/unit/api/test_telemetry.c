@@ -40,6 +40,8 @@ START_TEST(a_message_comes_back)
 	json_t *page = call(200, "GET", TELEMETRY, SERVICE, NULL, NULL);
 	const json_t *item = json_array_get(json_object_get(page, "items"), 0);
 	ck_assert_uint_eq(json_array_size(json_object_get(page, "items")), 1);
+	documented(page, "TelemetryList");
+	documented(item, "TelemetryItem");
 	ck_assert_str_eq(text_at(item, "topic"), "devices/d/messages/events/");
 	ck_assert_int_eq(json_integer_value(json_object_get(item, "qos")), 1);
 	ck_assert_str_eq(text_at(item, "contentType"), "application/json");
