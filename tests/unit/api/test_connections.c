@@ -67,13 +67,10 @@ static void on_accept(struct conn *c, void *arg HF_UNUSED)
 	conn_set_handler(c, &handler, client, 300000);
 }
 
-static unsigned mqtt_port;
-
 static void setup(void)
 {
 	hub_extra = on_accept;
 	hub_start();
-	mqtt_port = hub.extra_port;
 }
 
 /* ---- a client ---- */
@@ -107,10 +104,7 @@ static int mqtt_connect(const char *client_id, const char *user, const char *pas
 		memmove(packet + 2, packet + 3, left);
 		to--;
 	}
-	unsigned http_port = hub.port;
-	hub.port = mqtt_port;
-	int fd = hub_connect();
-	hub.port = http_port;
+	int fd = client_connect(hub.extra_port);
 	send_all(fd, packet, (size_t)(to - packet));
 	uint8_t connack[4];
 	ck_assert_int_eq(recv(fd, connack, 4, MSG_WAITALL), 4);

@@ -195,7 +195,7 @@ START_TEST(deep_and_huge_bodies)
 	ck_assert_str_eq(error_at(p, 0, "pointer"), "");
 	free(deep);
 	n = (1 << 20) + 1;
-	int fd = hub_connect();
+	int fd = client_connect(client_port);
 	char head[256];
 	snprintf(head, sizeof(head),
 	        "POST " DEVICES " HTTP/1.1\r\nHost: h\r\nAuthorization: " OWNER

@@ -167,7 +167,7 @@ START_TEST(a_page_ends_at_eight_mebibytes)
 	memset(body, 'x', n);
 	body[0] = body[n - 1] = '"';
 	for (int i = 0; i < 40; i++) {
-		int fd = hub_connect();
+		int fd = client_connect(client_port);
 		request_send(fd, "POST", EVENTS, device_auth(), NULL, slice_make(body, n));
 		reply_done(&last);
 		reply_read(fd, false, &last);
@@ -208,7 +208,7 @@ END_TEST
 START_TEST(a_body_over_the_limit)
 {
 	make_device();
-	int fd = hub_connect();
+	int fd = client_connect(client_port);
 	char head[2048];
 	snprintf(head, sizeof(head),
 	        "POST " EVENTS " HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n"
@@ -232,7 +232,7 @@ START_TEST(too_many_that_wait)
 	send_numbers(0, 32); /* so that each loop knows the device */
 	ram_set_hold(hub.ram, true);
 	for (int i = 0; i < WAITING; i++) {
-		fds[i] = (struct pollfd){.fd = hub_connect(), .events = POLLIN};
+		fds[i] = (struct pollfd){.fd = client_connect(client_port), .events = POLLIN};
 		request_send(fds[i].fd, "POST", EVENTS, device_auth(), NULL, SLICE_LIT("2"));
 	}
 	/* Nothing is committed; what is answered now was refused. */
