@@ -73,19 +73,26 @@ static int read_key(struct api_call *c, struct slice *ret)
 	return 1;
 }
 
+/* The value of the answer's Location header, "" if it has none. */
+static void location_of(const struct api_call *c, char *out, size_t size)
+{
+	struct slice extra = buf_slice(&c->extra), name = SLICE_LIT("Location: ");
+	const uint8_t *at = extra.n > 0 ? memmem(extra.p, extra.n, name.p, name.n) : NULL;
+	out[0] = '\0';
+	if (!at)
+		return;
+	struct slice value = slice_from(extra, (size_t)(at - extra.p) + name.n);
+	const uint8_t *end = memchr(value.p, '\r', value.n);
+	if (end && (size_t)(end - value.p) < size)
+		snprintf(out, size, "%.*s", (int)(end - value.p), (const char *)value.p);
+}
+
 static void keep(struct api_call *c, struct slice key, const uint8_t hash[static CRYPTO_HASH_LEN])
 {
 	if (c->status < 200 || c->status > 299)
 		return;
-	char location[4 * DEVICE_ID_MAX] = "";
-	struct slice extra = buf_slice(&c->extra), name = SLICE_LIT("Location: ");
-	const uint8_t *at = memmem(extra.p, extra.n, name.p, name.n);
-	if (at) {
-		struct slice value = slice_from(extra, (size_t)(at - extra.p) + name.n);
-		const uint8_t *end = memchr(value.p, '\r', value.n);
-		if (end && (size_t)(end - value.p) < sizeof(location))
-			memcpy(location, value.p, (size_t)(end - value.p));
-	}
+	char location[4 * DEVICE_ID_MAX];
+	location_of(c, location, sizeof(location));
 	const struct registry_store *s = c->api->store;
 	int r = s->idempotency_put(s->ctx, key, hash, c->status, buf_slice(&c->out), location);
 	if (r < 0)
