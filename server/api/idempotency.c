@@ -77,7 +77,7 @@ static int read_key(struct api_call *c, struct slice *ret)
 static void location_of(const struct api_call *c, char *out, size_t size)
 {
 	struct slice extra = buf_slice(&c->extra), name = SLICE_LIT("Location: ");
-	const uint8_t *at = extra.n > 0 ? memmem(extra.p, extra.n, name.p, name.n) : NULL;
+	const uint8_t *at = extra.p ? memmem(extra.p, extra.n, name.p, name.n) : NULL;
 	out[0] = '\0';
 	if (!at)
 		return;

@@ -208,7 +208,7 @@ json_t *api_openapi_build(const char *version)
 			json_object_set_new(paths, p->path, path);
 		}
 		char method[16] = "";
-		for (size_t k = 0; p->method[k] && k < sizeof(method) - 1; k++)
+		for (size_t k = 0; k < sizeof(method) - 1 && p->method[k]; k++)
 			method[k] = (char)(p->method[k] | 0x20);
 		json_object_set_new(path, method, operation_of(p));
 	}

@@ -65,7 +65,7 @@ static int one_of(const struct http_request *r, const char *azure, const char *h
 
 int ingest_map_properties(const struct http_request *r, struct buf *props, const char **ret_why)
 {
-	struct slice type, encoding;
+	struct slice type = {0}, encoding = {0};
 	int err = one_of(r, "iothub-contenttype", "Content-Type", &type, ret_why);
 	if (err == 0)
 		err = one_of(r, "iothub-contentencoding", "Content-Encoding", &encoding, ret_why);
