@@ -92,9 +92,10 @@ $(BUILD)/obj/%.o: %.c
 
 ALL_LIBS := $(foreach r,hall api ingest net broker registry policy storage base,$(BUILD)/lib/$(r).a)
 
+# Whole archives, so that two rooms cannot define one name without the linker saying so.
 $(BUILD)/holdfast: $(BUILD)/obj/server/main.o $(ALL_LIBS)
 	@echo "  LINK $@"
-	@$(CC) $(CFLAGS) $(HF_LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(HF_LIBS)
+	@$(CC) $(CFLAGS) $(HF_LDFLAGS) -o $@ $< -Wl,--whole-archive $(ALL_LIBS) -Wl,--no-whole-archive $(HF_LIBS)
 
 # ---- unit tests: tests/unit/ROOM/test_*.c, each one program over that room, what it may see, base ----
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)

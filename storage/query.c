@@ -169,7 +169,7 @@ static int read_rows(struct reading *rd)
 	return err;
 }
 
-int query_run(void *ctx, const struct telemetry_query *q,
+int telemetry_query_run(void *ctx, const struct telemetry_query *q,
         int (*item)(const struct telemetry_item *it, void *arg), void *arg)
 {
 	struct reading rd = {
