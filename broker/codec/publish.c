@@ -73,7 +73,11 @@ static int publish_decode(const struct mqtt_frame *f, enum mqtt_version v, struc
 	p->payload = in;
 	if (p->topic.n == 0 && v == MQTT_V5)
 		return p->alias ? 0 : ERR_PROTOCOL; /* section 3.3.2.1 */
-	return scan_topic_name(p->topic);
+	err = scan_topic_name(p->topic);
+	/* Text that is not UTF-8 is the topic's fault, and the client learns it as such. */
+	if (err == ERR_MALFORMED)
+		*end = END_TOPIC_NAME;
+	return err;
 }
 
 int mqtt_decode_publish(const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_publish *ret,

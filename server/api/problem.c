@@ -50,11 +50,11 @@ int api_problem_write(struct buf *out, enum api_problem kind, const char *detail
 	int r = buf_printf(out,
 	        "{\"type\":\"urn:holdfast:problem:%s\",\"title\":\"%s\",\"status\":%d",
 	        kinds[kind].slug, kinds[kind].title, kinds[kind].status);
-	if (r == 0 && detail) {
+	if (r == 0)
 		r = buf_append_str(out, ",\"detail\":");
-		if (r == 0)
-			r = json_append_string(out, slice_str(detail));
-	}
+	/* Every problem has one (CONTRACT section 4): where nothing more can be said, the title. */
+	if (r == 0)
+		r = json_append_string(out, slice_str(detail ? detail : kinds[kind].title));
 	if (r == 0 && trace_id)
 		r = buf_printf(out, ",\"traceId\":\"%s\"", trace_id);
 	if (r == 0 && errors) {

@@ -58,7 +58,8 @@ def temp_folder(prefix="hf-"):
     folder = tempfile.mkdtemp(prefix=prefix, dir=os.environ.get("HF_TMP") or "/tmp")
     os.chmod(folder, 0o755)
     chown(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if not os.environ.get("HF_KEEP"):
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
