@@ -46,8 +46,9 @@ static void read_name(struct doc_check *c, const json_t *value, struct access_ke
 
 static uint32_t permission_of(const json_t *value)
 {
-	for (unsigned i = 0; json_is_string(value) && i < ARRAY_LEN(permissions); i++)
-		if (strcmp(json_string_value(value), permissions[i].name) == 0)
+	struct slice name = slice_make(json_string_value(value), json_string_length(value));
+	for (unsigned i = 0; i < ARRAY_LEN(permissions); i++)
+		if (slice_eq_str(name, permissions[i].name))
 			return permissions[i].perm;
 	return 0;
 }

@@ -8,6 +8,7 @@
 
 /* ---- reading ---- */
 
+/* Empty for what is no string. A NUL inside counts as any other byte. */
 static struct slice text_of(const json_t *value)
 {
 	return slice_make(json_string_value(value), json_string_length(value));
@@ -32,10 +33,10 @@ static void read_id(struct doc_check *c, const json_t *value, struct device_doc 
 
 static void read_status(struct doc_check *c, const json_t *value, struct device_doc *ret)
 {
-	const char *text = json_string_value(value);
-	if (text && strcmp(text, "enabled") == 0)
+	struct slice text = text_of(value);
+	if (slice_eq_str(text, "enabled"))
 		ret->enabled = true;
-	else if (text && strcmp(text, "disabled") == 0)
+	else if (slice_eq_str(text, "disabled"))
 		ret->enabled = false;
 	else
 		doc_error(c, "must be \"enabled\" or \"disabled\"");
@@ -74,14 +75,14 @@ static bool read_auth_type(struct doc_check *c, const json_t *value, struct devi
 		doc_member_error(c, "type", "is required");
 		return false;
 	}
-	const char *text = json_string_value(value);
-	for (unsigned i = 0; text && i < ARRAY_LEN(auth_names); i++)
-		if (strcmp(text, auth_names[i]) == 0) {
+	struct slice text = text_of(value);
+	for (unsigned i = 0; i < ARRAY_LEN(auth_names); i++)
+		if (slice_eq_str(text, auth_names[i])) {
 			ret->auth = (enum device_auth)i;
 			return true;
 		}
-	for (unsigned i = 0; text && i < ARRAY_LEN(later); i++)
-		if (strcmp(text, later[i]) == 0) {
+	for (unsigned i = 0; i < ARRAY_LEN(later); i++)
+		if (slice_eq_str(text, later[i])) {
 			doc_member_error(c, "type", "is not supported yet");
 			return false;
 		}
