@@ -228,13 +228,25 @@ static int open_storage(struct hub *hub, char *error)
 	return r;
 }
 
+static int make_net(struct hub *hub)
+{
+	struct net_limits net_limits = net_limits_of(hub->cfg);
+
+	for (unsigned i = 0; i < hub->n_loops; i++) {
+		hub->loops[i] = loop_new(i);
+		if (!hub->loops[i])
+			return ERR_NOMEM;
+	}
+	hub->net = net_new(hub->loops, hub->n_loops, &net_limits);
+	return hub->net ? 0 : ERR_NOMEM;
+}
+
 static int make_rooms(struct hub *hub)
 {
 	struct registry_store registry_store = storage_registry(hub->storage);
 	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
 	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);
 	struct broker_limits broker_limits = broker_limits_of(hub->cfg);
-	struct net_limits net_limits = net_limits_of(hub->cfg);
 	const struct broker_hooks hooks = {
 	        .ctx = hub,
 	        .authenticate = hook_authenticate,
@@ -245,11 +257,6 @@ static int make_rooms(struct hub *hub)
 	        .presence = hook_presence,
 	};
 
-	for (unsigned i = 0; i < hub->n_loops; i++) {
-		hub->loops[i] = loop_new(i);
-		if (!hub->loops[i])
-			return ERR_NOMEM;
-	}
 	hub->registry = registry_new(hub->loops, hub->n_loops, &registry_store, &registry_limits);
 	if (!hub->registry)
 		return ERR_NOMEM;
@@ -257,9 +264,6 @@ static int make_rooms(struct hub *hub)
 	hub->broker = broker_new(
 	        hub->loops, hub->n_loops, &hooks, &telemetry_store, &broker_limits);
 	if (!hub->broker)
-		return ERR_NOMEM;
-	hub->net = net_new(hub->loops, hub->n_loops, &net_limits);
-	if (!hub->net)
 		return ERR_NOMEM;
 	hub->api = api_new(&(struct api_deps){
 	        .registry = hub->registry,
@@ -273,7 +277,10 @@ static int make_rooms(struct hub *hub)
 	        .workers = HUB_API_WORKERS,
 	        .version = HOLDFAST_VERSION,
 	});
-	return hub->api ? 0 : ERR_NOMEM;
+	if (!hub->api)
+		return ERR_NOMEM;
+	hub->mqtts.broker = hub->mqtt.broker = hub->broker;
+	return 0;
 }
 
 static void accept_http(struct conn *c, void *arg)
@@ -294,24 +301,26 @@ static int listen_all(struct hub *hub, const struct config_list *addresses,
 			return r;
 		if (i == 0 && ret_first_port)
 			*ret_first_port = port;
-		log_info("listening", F_STR("address", spec.address), F_U64("port", port),
-		        F_STR("tls", spec.tls ? "yes" : "no"));
 	}
 	return 0;
 }
 
+/* The fronts get their broker from make_rooms, before the first connection is accepted. */
 static int open_listeners(struct hub *hub, char *error)
 {
 	const struct config *c = hub->cfg;
 	int r;
 
+	hub->mqtts = (struct front){
+	        .protocol = "mqtts", .max_packet_size = (size_t)c->mqtt_max_packet_size};
+	hub->mqtt = (struct front){.protocol = "mqtt",
+	        .anonymous_allowed = c->mqtt_anonymous,
+	        .max_packet_size = (size_t)c->mqtt_max_packet_size};
+
 	r = net_tls_load(
 	        hub->net, c->tls_certificate, c->tls_key, (unsigned)c->tls_ticket_rotation, error);
 	if (r < 0)
 		return r;
-	hub->mqtts = (struct front){hub->broker, "mqtts", false, (size_t)c->mqtt_max_packet_size};
-	hub->mqtt = (struct front){
-	        hub->broker, "mqtt", c->mqtt_anonymous, (size_t)c->mqtt_max_packet_size};
 	r = listen_all(hub, &c->mqtt_tls_listen,
 	        (struct net_listener_spec){
 	                .tls = true, .on_accept = front_accept, .arg = &hub->mqtts},
@@ -382,11 +391,15 @@ int hub_start(struct config *cfg, struct hub **ret, char error[static HUB_ERROR_
 	hub->n_loops = (unsigned)cfg->hub_threads;
 	error[0] = '\0';
 	log_configure_from(cfg);
-	r = open_storage(hub, error);
-	if (r == 0)
-		r = make_rooms(hub);
+	/* What is refused most often comes first: an address in use leaves the database untouched.
+	 */
+	r = make_net(hub);
 	if (r == 0)
 		r = open_listeners(hub, error);
+	if (r == 0)
+		r = open_storage(hub, error);
+	if (r == 0)
+		r = make_rooms(hub);
 	if (r == 0)
 		r = start_threads(hub);
 	if (r < 0) {
