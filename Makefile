@@ -108,7 +108,7 @@ UNIT_WITH_api := net broker registry policy storage ingest
 UNIT_WITH_ingest := net broker registry policy storage
 
 .SECONDEXPANSION:
-$(BUILD)/unit/%: tests/unit/%.c $$(foreach r,$$(firstword $$(subst /, ,%)) $$(UNIT_WITH_$$(firstword $$(subst /, ,%))) base,$(BUILD)/lib/$$(r).a)
+$(BUILD)/unit/%: tests/unit/%.c $$(foreach r,$$(firstword $$(subst /, ,$$*)) $$(UNIT_WITH_$$(firstword $$(subst /, ,$$*))) base,$(BUILD)/lib/$$(r).a)
 	@mkdir -p $(@D)
 	@echo "  TEST $<"
 	@$(CC) $(CFLAGS) $(HF_CFLAGS) $(CHECK_CFLAGS) -MMD -MP -MF $@.d $(HF_LDFLAGS) -o $@ $< \

@@ -275,6 +275,7 @@ static int make_rooms(struct hub *hub)
 	        .device_body_bytes = (size_t)hub->cfg->mqtt_max_payload,
 	        .device_inflight = (unsigned)hub->cfg->https_device_inflight,
 	        .workers = HUB_API_WORKERS,
+	        .loops = hub->n_loops,
 	        .version = HOLDFAST_VERSION,
 	});
 	if (!hub->api)
