@@ -226,7 +226,9 @@ void conn_turn_end(struct conn *c)
 		conn_offer_tail(c);
 	}
 	if (c->state == CONN_MOVING) {
-		conn_depart(c);
+		/* Moved just now it is on the work list again, which it must be off before. */
+		if (!c->queued)
+			conn_depart(c);
 		return;
 	}
 	if ((c->out || c->wire) && !c->blocked)
