@@ -119,11 +119,11 @@ static void log_end(const struct broker_client *c, enum end_reason why)
 {
 	struct slice id = c->session ? session_client_id(c->session) : SLICE_LIT("");
 	if (end_is_error(why))
-		log_info("mqtt connection ended", F_U64("conn", c->peer.conn_id),
-		        F_SLICE("client", id), F_STR("reason", end_name(why)));
+		log_info("mqtt connection ended", F_U64("conn", c->conn_id), F_SLICE("client", id),
+		        F_STR("reason", end_name(why)));
 	else
-		log_debug("mqtt connection ended", F_U64("conn", c->peer.conn_id),
-		        F_SLICE("client", id), F_STR("reason", end_name(why)));
+		log_debug("mqtt connection ended", F_U64("conn", c->conn_id), F_SLICE("client", id),
+		        F_STR("reason", end_name(why)));
 }
 
 void client_end(struct broker_client *c, enum end_reason why)
@@ -381,13 +381,18 @@ static void client_enlist(struct broker_client *c, struct shard *sh)
 struct broker_client *broker_client_new(struct broker *b, struct loop *here,
         const struct broker_link *ops, void *link, const struct broker_peer *peer)
 {
-	struct broker_client *c = calloc(1, sizeof(*c));
+	size_t n = strnlen(peer->address, sizeof(peer->address) - 1);
+	struct broker_client *c = calloc(1, sizeof(*c) + n + 1);
 	if (!c)
 		return NULL;
 	struct shard *sh = broker_shard(b, here);
 	c->ops = ops;
 	c->link = link;
-	c->peer = *peer;
+	c->conn_id = peer->conn_id;
+	c->protocol = peer->protocol;
+	c->tls_version = peer->tls_version;
+	c->anonymous_allowed = peer->anonymous_allowed;
+	memcpy(c->address, peer->address, n);
 	c->tickets_end = &c->tickets;
 	c->timer.fire = on_timer;
 	c->keep_will = true;

@@ -30,6 +30,7 @@ enum {
 /* What was decided for the topic that the client published to last. */
 struct topic_rule {
 	bool allowed, routed;
+	const struct shard *home; /* see route_private_home */
 	uint32_t stored_off; /* where the topic under which it is stored begins; UINT32_MAX: it is
 	                        not */
 };
@@ -66,7 +67,10 @@ struct broker_client {
 	bool clean_start;
 	bool keep_will; /* it did not say goodbye in a way that cancels the will */
 	bool taken_over, is_listed, is_ending_listed, is_starved, in_data;
-	struct broker_peer peer;
+	uint64_t conn_id;
+	const char *protocol, *tls_version;
+	bool anonymous_allowed;
+	char address[]; /* of the peer */
 };
 
 /* Ends the connection: DISCONNECT where the client understands it, then the transport closes. The
@@ -120,6 +124,10 @@ void subscribe_received(struct broker_client *c, const struct mqtt_frame *f);
 void unsubscribe_received(struct broker_client *c, const struct mqtt_frame *f);
 /* The connection is gone: the answers of the other loops are for nobody. */
 void subscribe_abandon(struct broker_client *c);
+
+/* While its client waits for SUBACK, a session got a message that is (to be) retained: the copies
+ * that the loops were asked for may be older. */
+void subscribe_saw(struct sub_job *job, struct msg *m);
 
 /* retained.c: sets (or, with an empty payload, clears) what is retained under m's topic; t (may be
  * NULL) is settled when that is done. */

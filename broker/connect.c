@@ -263,8 +263,8 @@ static void authenticated(struct auth_request *r)
 		return;
 	}
 	if (r->err) {
-		log_info("mqtt connect refused", F_U64("conn", c->peer.conn_id),
-		        F_STR("peer", c->peer.address), F_SLICE("client", r->client_id),
+		log_info("mqtt connect refused", F_U64("conn", c->conn_id),
+		        F_STR("peer", c->address), F_SLICE("client", r->client_id),
 		        F_STR("reason", deny_name(r->reason)));
 		int err = r->err;
 		connecting_free(k);
@@ -274,7 +274,7 @@ static void authenticated(struct auth_request *r)
 	const struct mqtt_will *w = &k->con.will;
 	if (w->present && !publish_judge(k->shard, r->principal, w->topic).allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
-		log_info("mqtt will refused", F_U64("conn", c->peer.conn_id),
+		log_info("mqtt will refused", F_U64("conn", c->conn_id),
 		        F_SLICE("client", r->client_id));
 		connecting_free(k);
 		connect_refuse(c, MQTT_NOT_AUTHORIZED, END_REFUSED);
@@ -310,7 +310,7 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 		memcpy(k->assigned, assigned.p, assigned.n);
 	k->auth = (struct auth_request){
 	        .loop = c->shard->loop,
-	        .anonymous_allowed = c->peer.anonymous_allowed,
+	        .anonymous_allowed = c->anonymous_allowed,
 	        .client_id = assigned.n ? slice_make(k->assigned, assigned.n) : k->con.client_id,
 	        .has_username = k->con.has_username,
 	        .has_password = k->con.has_password,
@@ -319,7 +319,7 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 	        .done = authenticated,
 	        .user = k,
 	};
-	memcpy(k->auth.peer, c->peer.address, sizeof(k->auth.peer));
+	snprintf(k->auth.peer, sizeof(k->auth.peer), "%s", c->address);
 	c->connecting = k;
 	c->state = CLIENT_CONNECTING;
 	loop_timer_cancel(&c->timer); /* the registry and the store answer in bounded time */

@@ -265,6 +265,8 @@ void out_deliver(struct session *s, const struct out_spec *d)
 		metric_inc(METRIC_DROPPED_EXPIRED);
 		return;
 	}
+	if (d->msg->retain && !d->replay && s->client && s->client->sub_job)
+		subscribe_saw(s->client->sub_job, d->msg);
 	if (d->qos == 0) {
 		deliver_qos0(s, d);
 		return;

@@ -46,6 +46,8 @@ struct topic_rule publish_judge(
 	rule.allowed = hooks->may_publish(hooks->ctx, who, topic);
 	/* What devices say to "$iothub/…" is for the hub itself, never for other clients. */
 	rule.routed = rule.allowed && !slice_has_prefix(topic, SLICE_LIT("$iothub/"));
+	if (rule.routed)
+		rule.home = route_private_home(sh->b, topic);
 	if (rule.allowed && device && topic.p[0] != '$' && shard_stores(sh, topic))
 		rule.stored_off = 0;
 	return rule;
@@ -86,7 +88,7 @@ bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *ru
 		                    : 0;
 		retained_set(sh, m, key, t);
 	}
-	return route_publish(sh, m, from) || rule->stored_off != NOT_STORED;
+	return route_publish(sh, m, from, rule->home) || rule->stored_off != NOT_STORED;
 }
 
 /* ---- one PUBLISH ---- */

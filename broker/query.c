@@ -120,10 +120,10 @@ static int describe(const struct broker_client *c, struct broker_connection *ret
 	        .client_id = slice_dup(session_client_id(s)),
 	        .principal = slice_dup(principal_id(s->principal)),
 	        .kind = principal_kind_name(s->principal->kind),
-	        .protocol = c->peer.protocol,
-	        .tls_version = c->peer.tls_version,
+	        .protocol = c->protocol,
+	        .tls_version = c->tls_version,
 	        .mqtt_version = c->version,
-	        .conn_id = c->peer.conn_id,
+	        .conn_id = c->conn_id,
 	        .keep_alive = c->keep_alive,
 	        .subscriptions = s->n_subs,
 	        .inflight = s->out.live,
@@ -132,7 +132,7 @@ static int describe(const struct broker_client *c, struct broker_connection *ret
 	        .connected_us = c->connected_us,
 	        .last_activity_us = client_activity_us(c),
 	};
-	memcpy(ret->address, c->peer.address, sizeof(ret->address));
+	snprintf(ret->address, sizeof(ret->address), "%s", c->address);
 	return ret->client_id && ret->principal ? 0 : ERR_NOMEM;
 }
 

@@ -3,6 +3,7 @@
 #include "broker/mem.h"
 #include "broker/session.h"
 #include "broker/share.h"
+#include "broker/topic.h"
 #include "server/base/metrics.h"
 
 struct route {
@@ -135,9 +136,35 @@ static void route_arrived(struct mail *mail)
 	free(m);
 }
 
-bool route_publish(struct shard *sh, struct msg *m, const struct session *from)
+struct shard *route_private_home(struct broker *b, struct slice text)
+{
+	static const char *const prefixes[] = {"devices/", "$aws/things/"};
+	if (text.n == 0 || (text.p[0] != 'd' && text.p[0] != '$'))
+		return NULL;
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+		struct slice prefix = slice_str(prefixes[i]);
+		if (!slice_has_prefix(text, prefix))
+			continue;
+		struct slice id = slice_from(text, prefix.n);
+		const uint8_t *slash = id.n ? memchr(id.p, '/', id.n) : NULL;
+		if (!slash)
+			return NULL;
+		id.n = (size_t)(slash - id.p);
+		if (id.n == 0 || topic_has_wildcard(id))
+			return NULL;
+		return broker_home(b, id);
+	}
+	return NULL;
+}
+
+bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
+        const struct shard *private_home)
 {
 	bool any = route_here(sh, m, from);
+	if (private_home && private_home != sh) {
+		sh->route.remote |= 1ull << private_home->index;
+		any = true;
+	}
 	for (uint64_t left = sh->route.remote; left; left &= left - 1) {
 		struct route_mail *mail = mem_new(sizeof(*mail));
 		mail->mail.deliver = route_arrived;

@@ -10,6 +10,7 @@
 #include "server/base/buf.h"
 #include "server/base/msg.h"
 
+struct broker;
 struct filter;
 struct session;
 struct shard;
@@ -59,9 +60,19 @@ struct route_scratch {
 	uint64_t remote; /* a bit for each other shard */
 };
 
+/*
+ * "devices/{id}/…" and "$aws/things/{id}/…" belong to a device: what is published there always goes
+ * to the device's home as well, so that the device's own subscriptions need no notes on the other
+ * loops. With many loops that is most of what an idle device would cost. Returns the home of such a
+ * topic or filter, NULL for others.
+ */
+struct shard *route_private_home(struct broker *b, struct slice text);
+
 /* Gives m to every subscriber, here and on the other loops; from (may be NULL) is the session that
- * published it. Returns whether there was any. */
-bool route_publish(struct shard *sh, struct msg *m, const struct session *from);
+ * published it, private_home what route_private_home says of the topic. Returns whether there may
+ * be any. */
+bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
+        const struct shard *private_home);
 /* Notes or forgets that the shard target has subscribers (group: a shared group) for filter. */
 void route_note(struct shard *sh, struct slice filter, unsigned target, bool group, bool add);
 /* Frees the notes about other loops (the index goes with them). */

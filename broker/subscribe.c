@@ -10,6 +10,8 @@
 #include "server/base/err.h"
 #include "server/base/metrics.h"
 
+#define LIVE_MAX 64
+
 /* ---- filters, once for all sessions of a loop ---- */
 
 static struct filter *filter_get(struct shard *sh, struct slice text)
@@ -82,6 +84,8 @@ struct sub_job {
 	struct shard *shard;
 	uint64_t member; /* the session's number, where a filter is shared */
 	int member_state;
+	struct found *live; /* retained messages that were published meanwhile, see subscribe_saw */
+	unsigned n_live;
 	unsigned waiting; /* parts under way */
 	unsigned n_items, n_parts;
 	uint32_t id;
@@ -99,10 +103,33 @@ static void job_free(struct sub_job *job)
 			msg_unref(job->parts[i].found[k].msg);
 		free(job->parts[i].found);
 	}
+	for (unsigned i = 0; i < job->n_live; i++)
+		msg_unref(job->live[i].msg);
+	free(job->live);
 	free(job->items);
 	free(job->codes);
 	free(job->text);
 	free(job);
+}
+
+void subscribe_saw(struct sub_job *job, struct msg *m)
+{
+	if (job->n_live == LIVE_MAX)
+		return;
+	if (!job->live)
+		job->live = mem_new(LIVE_MAX * sizeof(*job->live));
+	job->live[job->n_live++].msg = msg_ref(m);
+}
+
+/* Whether the session got a newer message of that topic while the loops were asked. */
+static bool is_outdated(const struct sub_job *job, const struct msg *m)
+{
+	for (unsigned i = 0; i < job->n_live; i++) {
+		const struct msg *live = job->live[i].msg;
+		if (live->received_us >= m->received_us && slice_eq(msg_topic(live), msg_topic(m)))
+			return true;
+	}
+	return false;
 }
 
 void subscribe_abandon(struct broker_client *c)
@@ -167,7 +194,8 @@ static void replay(struct session *s, const struct sub_job *job)
 			        .retain = true,
 			        .replay = true,
 			};
-			out_deliver(s, &d);
+			if (!is_outdated(job, f->msg))
+				out_deliver(s, &d);
 		}
 	}
 }
@@ -258,7 +286,8 @@ static uint8_t sub_enter(struct session *s, struct sub *sub, struct item *item)
 		s->n_shared++;
 	} else if (!sub->silent) {
 		item->home = sh->index;
-		item->note = sub->filter->local == 0;
+		item->note = sub->filter->local == 0 &&
+		        route_private_home(sh->b, item->match) != sh;
 		if (index_put(sh->subs, item->match, s, sub, NULL, NULL) != 0)
 			return MQTT_QUOTA;
 		sub->filter->local++;
@@ -432,7 +461,7 @@ static void sub_leave(struct session *s, struct sub *sub)
 		s->n_shared--;
 	} else if (!sub->silent) {
 		index_remove(sh->subs, text, s, NULL);
-		if (--f->local == 0)
+		if (--f->local == 0 && route_private_home(sh->b, text) != sh)
 			forget_everywhere(sh, text, sh->index, false);
 	}
 	s->n_subs--;

@@ -68,8 +68,9 @@ END_TEST
 START_TEST(identity_changed)
 {
 	struct rig *rig = rig_new(3);
-	struct peer *d = device(rig, 5, "d"), *m = device(rig, 5, "d/mod"), *e = device(rig, 5, "e"),
-	            *b = backend(rig, 5, "b"), *old = device(rig, 4, "d2");
+	struct peer *d = device(rig, 5, "d"), *m = device(rig, 5, "d/mod"),
+	            *e = device(rig, 5, "e"), *b = backend(rig, 5, "b"),
+	            *old = device(rig, 4, "d2");
 	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
 	rig_step(rig);
 	ck_assert_uint_ge(rig->n_rechecks, 2);
@@ -141,8 +142,8 @@ START_TEST(device_gone)
 {
 	struct rig *rig = rig_new(4);
 	struct peer *s = backend(rig, 5, "s");
-	struct connect_opts o = {.v = 5, .id = "d", .user = "d", .keep = true, .expiry = 100,
-	        .will_topic = "w"};
+	struct connect_opts o = {
+	        .v = 5, .id = "d", .user = "d", .keep = true, .expiry = 100, .will_topic = "w"};
 	struct peer *d = connect_with(rig, 0, &o), *e = device(rig, 5, "e");
 	o.id = o.user = "d/m";
 	struct peer *m = connect_with(rig, 0, &o);
@@ -211,8 +212,8 @@ START_TEST(drain)
 	expect_disconnect(busy, 0x8b);
 	expect_closed(busy, END_SHUTDOWN);
 	ck_assert_uint_eq(broker_busy(rig->broker), 0);
-	struct peer *late =
-	        connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "l", .user = "l"});
+	struct peer *late = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "l", .user = "l"});
 	ck_assert_int_eq(late->connack, 0x88);
 	rig_free(rig);
 }

@@ -68,10 +68,8 @@ START_TEST(refusals)
 		bool keep;
 		uint8_t code;
 	} cases[] = {
-	        {5, 0, "d", "d", "wrong", false, 0x87},
-	        {4, 0, "d", "d", "wrong", false, 5},
-	        {5, 0, "d", "other", NULL, false, 0x85},
-	        {4, 0, "d", "other", NULL, false, 2},
+	        {5, 0, "d", "d", "wrong", false, 0x87}, {4, 0, "d", "d", "wrong", false, 5},
+	        {5, 0, "d", "other", NULL, false, 0x85}, {4, 0, "d", "other", NULL, false, 2},
 	        {5, ERR_UNAVAILABLE, "d", "d", NULL, false, 0x88},
 	        {4, ERR_UNAVAILABLE, "d", "d", NULL, false, 3},
 	        {4, 0, "", NULL, NULL, true, 2},   /* [MQTT-3.1.3-8] */
@@ -123,8 +121,8 @@ START_TEST(bad_first_packets)
 		for (size_t k = 0; k < p->out_n; k++)
 			sprintf(hex + strlen(hex), "%s%02x", k ? " " : "", p->out[k]);
 		ck_assert_msg(strcmp(hex, cases[i].answer) == 0, "case %zu: %s", i, hex);
-		ck_assert_msg(p->closed && p->why == cases[i].end, "case %zu: %s", i,
-		        end_name(p->why));
+		ck_assert_msg(
+		        p->closed && p->why == cases[i].end, "case %zu: %s", i, end_name(p->why));
 	}
 	rig_free(rig);
 }
@@ -139,7 +137,10 @@ START_TEST(empty_client_ids)
 	send_connect(p, &(struct connect_opts){.v = 5, .id = "", .user = "dev"});
 	ck_assert(next(p, &g));
 	ck_assert_int_eq(g.reason, 0);
-	ck_assert_ptr_nonnull(memmem(g.raw, 64, "\x12\x00\x03" "dev", 6));
+	ck_assert_ptr_nonnull(memmem(g.raw, 64,
+	        "\x12\x00\x03"
+	        "dev",
+	        6));
 	/* somebody without a name gets a random one, for good */
 	for (int v = 4; v <= 5; v++) {
 		for (unsigned loop = 0; loop < 3; loop++) {
@@ -201,8 +202,10 @@ START_TEST(closes_while_the_registry_thinks)
 		rig->hold_auth = true;
 		struct peer *p = peer_open(rig, 0);
 		send_connect(p,
-		        &(struct connect_opts){
-		                .v = 5, .id = "d", .user = "d", .pass = refused ? "wrong" : "right"});
+		        &(struct connect_opts){.v = 5,
+		                .id = "d",
+		                .user = "d",
+		                .pass = refused ? "wrong" : "right"});
 		peer_close(p);
 		rig_release_auths(rig);
 		rig_step(rig);
@@ -276,8 +279,8 @@ END_TEST
 
 START_TEST(packets_that_clients_do_not_send)
 {
-	static const char *const packets[] = {"20 03 00 00 00", "90 04 00 01 00 00", "b0 04 00 01 00 00",
-	        "d0 00", "f0 00"};
+	static const char *const packets[] = {
+	        "20 03 00 00 00", "90 04 00 01 00 00", "b0 04 00 01 00 00", "d0 00", "f0 00"};
 	struct rig *rig = rig_new(1);
 	for (size_t i = 0; i < ARRAY_LEN(packets); i++) {
 		struct peer *p = device(rig, 5, "d");
@@ -296,7 +299,8 @@ START_TEST(too_many_sessions)
 	device(rig, 5, "a");
 	device(rig, 5, "b");
 	struct peer *c = device(rig, 5, "c");
-	struct peer *p = connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "e", .user = "e"});
+	struct peer *p = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "e", .user = "e"});
 	ck_assert_int_eq(p->connack, 0x97);
 	peer_close(c);
 	device(rig, 5, "e");

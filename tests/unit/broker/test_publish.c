@@ -71,7 +71,8 @@ END_TEST
 START_TEST(what_is_stored)
 {
 	struct rig *rig = rig_new(2);
-	struct peer *p = device(rig, 5, "d/m"), *b = backend(rig, 5, "ops"), *all = backend(rig, 5, "all");
+	struct peer *p = device(rig, 5, "d/m"), *b = backend(rig, 5, "ops"),
+	            *all = backend(rig, 5, "all");
 	struct got g;
 	subscribe(all, "#", 0);
 	subscribe(all, "$aws/#", 0);
@@ -149,7 +150,8 @@ START_TEST(bad_publishes)
 		struct peer *p = device(rig, 5, "d");
 		struct got g;
 		peer_hex(p, cases[i].hex);
-		ck_assert_msg(next(p, &g) && g.reason == cases[i].code, "case %zu: %#x", i, g.reason);
+		ck_assert_msg(
+		        next(p, &g) && g.reason == cases[i].code, "case %zu: %#x", i, g.reason);
 		ck_assert_msg(p->closed && p->why == cases[i].end, "case %zu", i);
 	}
 	ck_assert_uint_eq(rig->n_rows, 0);
@@ -219,7 +221,8 @@ START_TEST(properties_travel_but_not_all)
 	ck_assert_int_eq(g.alias, 0);
 	ck_assert(g.has_expiry);
 	ck_assert_uint_eq(g.expiry, 60);
-	ck_assert_ptr_nonnull(memmem(g.raw, 100, "\x03\x00\x04text\x26\x00\x04name\x00\x05value", 21));
+	ck_assert_ptr_nonnull(
+	        memmem(g.raw, 100, "\x03\x00\x04text\x26\x00\x04name\x00\x05value", 21));
 	rig_free(rig);
 }
 END_TEST
@@ -356,7 +359,8 @@ END_TEST
 START_TEST(store_errors)
 {
 	struct rig *rig = rig_new(1);
-	struct peer *p = device(rig, 5, "d"), *old = device(rig, 4, "old"), *gone = device(rig, 5, "g");
+	struct peer *p = device(rig, 5, "d"), *old = device(rig, 4, "old"),
+	            *gone = device(rig, 5, "g");
 	rig->row_err = ERR_POISON;
 	send_publish(p, "t", "x", 1, 1, 0);
 	send_publish(p, "t", "x", 2, 2, 0);
@@ -409,11 +413,11 @@ START_TEST(messages_from_elsewhere)
 	int answer = 0;
 	subscribe(s, "#", 0);
 	struct principal *d = principal_new(PRINCIPAL_DEVICE, SLICE_LIT("d"), SLICE_LIT(""));
-	struct msg *m = msg_new(SLICE_LIT("devices/d/messages/events/"), SLICE_LIT(""), SLICE_LIT("x"));
+	struct msg *m = msg_new(
+	        SLICE_LIT("devices/d/messages/events/"), SLICE_LIT(""), SLICE_LIT("x"));
 	d->device_key = 5;
 	m->qos = 1;
-	struct broker_publish call = {
-	        .principal = d, .msg = m, .done = call_done, .user = &answer};
+	struct broker_publish call = {.principal = d, .msg = m, .done = call_done, .user = &answer};
 	rig->hold_store = true;
 	broker_publish(rig->broker, rig->loops[1], &call);
 	rig_step(rig);

@@ -300,8 +300,8 @@ START_TEST(too_large_for_the_client)
 {
 	struct rig *rig = rig_new(2);
 	struct peer *p = device(rig, 5, "d");
-	struct peer *s = stay(rig, 5, "s",
-	        (struct connect_opts){.receive_maximum = 1, .max_packet = 60});
+	struct peer *s = stay(
+	        rig, 5, "s", (struct connect_opts){.receive_maximum = 1, .max_packet = 60});
 	struct got g;
 	subscribe(s, "t", 1);
 	int64_t before = metric_read(METRIC_DROPPED_TOO_LARGE);

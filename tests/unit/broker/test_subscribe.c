@@ -62,7 +62,7 @@ START_TEST(codes)
 		send_subscribe(p, i + 1, cases[i].filter, cases[i].qos, 0);
 		ck_assert_msg(next(p, &g), "case %u", i);
 		ck_assert_msg(g.type == MQTT_SUBACK && g.packet_id == i + 1 && g.n_codes == 1 &&
-		                      g.codes[0] == cases[i].code,
+		                g.codes[0] == cases[i].code,
 		        "case %u: %#x", i, g.codes[0]);
 	}
 	send_unsubscribe(p, 50, "ok");
@@ -106,7 +106,8 @@ END_TEST
 START_TEST(overlapping_subscriptions_give_one_copy)
 {
 	struct rig *rig = rig_new(2);
-	struct peer *p = device(rig, 5, "d"), *s = backend(rig, 5, "s"), *old = backend(rig, 4, "o");
+	struct peer *p = device(rig, 5, "d"), *s = backend(rig, 5, "s"),
+	            *old = backend(rig, 4, "o");
 	struct got g;
 	send_subscribe(s, 1, "a/b", 0, 7);
 	send_subscribe(s, 2, "a/+", 2, 8);
@@ -254,16 +255,108 @@ static void queue_bytes(struct peer *p, const char *hex)
 	rig->n = n;
 }
 
+static struct peer *somewhere(struct rig *rig, const char *prefix, unsigned loop)
+{
+	for (unsigned i = 0;; i++) {
+		char id[16];
+		snprintf(id, sizeof(id), "%s%u", prefix, i);
+		struct peer *p = backend(rig, 5, id);
+		if (p->loop == rig->loops[loop])
+			return p;
+		peer_close(p);
+	}
+}
+
+static void turn(struct rig *rig, unsigned loop)
+{
+	mail_flush();
+	mailbox_run(loop_mailbox(rig->loops[loop]));
+	mail_flush();
+}
+
+/* The home of a topic answers a SUBSCRIBE before it hears of a newer message, which the subscriber
+ * has got already: the old one must not come last. */
+START_TEST(no_retained_message_from_the_past)
+{
+	struct rig *rig = rig_new(3);
+	struct peer *s = somewhere(rig, "s", 0), *p = somewhere(rig, "p", 1);
+	struct got g;
+	char topic[16];
+	for (unsigned i = 0;; i++) {
+		snprintf(topic, sizeof(topic), "t%u", i);
+		if (hash_stable(topic, strlen(topic)) % 3 == 2)
+			break;
+	}
+	send_publish(p, topic, "old", 0, 0, RETAIN);
+	unsigned n = rig->n;
+	struct peer *peers = rig->peers;
+	rig->n = 0;
+	rig->peers = NULL;
+	send_subscribe(s, 1, topic, 0, 0);
+	send_publish(p, topic, "new", 0, 0, RETAIN);
+	peer_turn(s);
+	turn(rig, 1); /* the publisher's loop notes the subscription */
+	peer_turn(p);
+	turn(rig, 0);
+	expect_publish(s, topic, "new", 0, &g);
+	rig->n = n;
+	rig->peers = peers;
+	rig_step(rig);
+	expect_code(s, MQTT_SUBACK, 1, 0);
+	expect_quiet(s);
+	struct peer *t = backend(rig, 5, "t");
+	subscribe(t, topic, 0);
+	expect_publish(t, topic, "new", 0, &g);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(topics_of_devices)
+{
+	struct rig *rig = rig_new(4);
+	struct peer *p = somewhere(rig, "p", 3), *s = somewhere(rig, "s", 2), *d[8];
+	struct got g;
+	subscribe(s, "devices/+/messages/#", 0);
+	subscribe(s, "devices/d5/#", 0);
+	for (unsigned i = 0; i < 8; i++) {
+		char id[16], filter[64];
+		snprintf(id, sizeof(id), i < 6 ? "d%u" : "d%u/m", i % 6);
+		d[i] = device(rig, i & 1 ? 4 : 5, id);
+		snprintf(filter, sizeof(filter), "devices/d%u/messages/devicebound/#", i % 6);
+		subscribe(d[i], filter, 1);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		char topic[64];
+		snprintf(topic, sizeof(topic), "devices/d%u/messages/devicebound/x", i);
+		send_publish(p, topic, "do", 1, 1, 0);
+		expect_ack(p, MQTT_PUBACK, 1, 0);
+		expect_publish(d[i], topic, "do", 1, &g);
+		if (i < 2)
+			expect_publish(d[i + 6], topic, "do", 1, &g);
+		expect_publish(s, topic, "do", 0, &g);
+		expect_quiet(s);
+		peer_close(d[i]);
+		send_publish(p, topic, "do", 0, 1, 0);
+		expect_publish(s, topic, "do", 0, &g);
+	}
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(closes_while_loops_answer)
 {
 	for (unsigned how = 0; how < 3; how++) {
 		struct rig *rig = rig_new(4);
 		struct peer *p = connect_with(rig, 0,
-		        &(struct connect_opts){
-		                .v = 5, .id = "s", .user = "key/a", .keep = true, .expiry = how ? 100 : 0});
+		        &(struct connect_opts){.v = 5,
+		                .id = "s",
+		                .user = "key/a",
+		                .keep = true,
+		                .expiry = how ? 100 : 0});
 		struct peer *d = device(rig, 5, "d");
 		send_publish(d, "a/b", "x", 1, 1, RETAIN);
-		queue_bytes(p, "82 0d 00 01 00 00 07 24 73 68 61 72 65 2f 01"); /* bad share, ignored */
+		queue_bytes(
+		        p, "82 0d 00 01 00 00 07 24 73 68 61 72 65 2f 01"); /* bad share, ignored */
 		queue_bytes(p, "82 09 00 02 00 00 03 61 2f 23 01");
 		peer_turn(p); /* the SUBSCRIBEs are on their way */
 		if (how == 2) {
@@ -315,6 +408,8 @@ int main(void)
 	tcase_add_test(t, retained);
 	tcase_add_test(t, retain_handling);
 	tcase_add_test(t, retained_limits);
+	tcase_add_test(t, no_retained_message_from_the_past);
+	tcase_add_test(t, topics_of_devices);
 	tcase_add_test(t, closes_while_loops_answer);
 	tcase_add_test(t, many_filters);
 	return run_suite(s);

@@ -100,7 +100,8 @@ START_TEST(delay)
 	p = mortal(rig, 5, o);
 	peer_close(p);
 	p = connect_with(rig, 0,
-	        &(struct connect_opts){.v = 5, .id = "d", .user = "d", .keep = true, .expiry = 100});
+	        &(struct connect_opts){
+	                .v = 5, .id = "d", .user = "d", .keep = true, .expiry = 100});
 	ck_assert(p->present);
 	begin = clock_ms() + 1300;
 	rig_until(rig, after, &begin);
