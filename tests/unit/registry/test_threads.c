@@ -51,6 +51,7 @@ static void *change_keys(void *arg)
 		}
 		memcpy(old, fresh, sizeof(old));
 	}
+	crypto_thread_done();
 	return NULL;
 }
 
