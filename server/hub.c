@@ -335,7 +335,10 @@ static int open_listeners(struct hub *hub, char *error)
 	if (r < 0)
 		return r;
 	return listen_all(hub, &c->https_listen,
-	        (struct net_listener_spec){.tls = true, .on_accept = accept_http, .arg = hub},
+	        (struct net_listener_spec){.tls = true,
+	                .protocol = NET_PROTOCOL_HTTP,
+	                .on_accept = accept_http,
+	                .arg = hub},
 	        &hub->https_port, error);
 }
 
