@@ -323,8 +323,10 @@ static int open_listeners(struct hub *hub, char *error)
 	if (r < 0)
 		return r;
 	r = listen_all(hub, &c->mqtt_tls_listen,
-	        (struct net_listener_spec){
-	                .tls = true, .on_accept = front_accept, .arg = &hub->mqtts},
+	        (struct net_listener_spec){.tls = true,
+	                .protocol = NET_PROTOCOL_MQTT,
+	                .on_accept = front_accept,
+	                .arg = &hub->mqtts},
 	        &hub->mqtts_port, error);
 	if (r < 0)
 		return r;
