@@ -332,11 +332,8 @@ void shard_forget_all(struct shard *s)
 void shard_done(struct shard *s)
 {
 	struct flight *f;
-	while (s->queries) {
-		struct query *q = s->queries;
-		query_end(q);
-		q->drop(q);
-	}
+	while (s->queries)
+		s->queries->drop(s->queries);
 	map_for_each (&s->flights, pos, f)
 		if (!f->out)
 			flight_free(f);

@@ -37,7 +37,7 @@ struct query {
 	struct want wants[2];
 	/* Every want is known. The query is not on any list; it may be ended and freed. */
 	void (*ready)(struct query *q);
-	/* The registry is freed while the query waits: free it, tell nobody. */
+	/* The registry is freed while the query waits: end and free it, tell nobody. */
 	void (*drop)(struct query *q);
 };
 
