@@ -242,7 +242,7 @@ static int grant_hub(struct migration *m, const char *hub_url)
 
 static int migrate(struct migration *m, const char *hub_url)
 {
-	unsigned applied;
+	unsigned applied = 0;
 	int err = lock_and_prepare(m);
 
 	if (err == 0)

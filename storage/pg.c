@@ -33,7 +33,7 @@ static void copy_error(const PGconn *conn, char *error, size_t size)
 {
 	if (!error || size == 0)
 		return;
-	const char *text = conn ? PQerrorMessage(conn) : "out of memory";
+	const char *text = conn ? PQerrorMessage(conn) : "the connection was lost";
 	size_t n = strcspn(text, "\n");
 
 	n = n < size ? n : size - 1;

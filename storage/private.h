@@ -128,7 +128,7 @@ void upkeep_presence(struct upkeep *u, uint64_t device_key, bool connected, int6
 void devices_port(struct registry_store *port);
 void access_keys_port(struct registry_store *port);
 void tokens_port(struct registry_store *port);
-int query_run(void *ctx, const struct telemetry_query *q,
+int telemetry_query_run(void *ctx, const struct telemetry_query *q,
         int (*item)(const struct telemetry_item *it, void *arg), void *arg);
 
 /* Symmetric keys of devices and access keys, wrapped: rows.c. */
