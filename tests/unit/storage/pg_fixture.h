@@ -108,6 +108,18 @@ static const char *fx_sql(const char *url, const char *sql)
 	return value;
 }
 
+/* Whether the server refuses a statement. */
+HF_UNUSED static bool fx_refused(const char *url, const char *sql)
+{
+	PGconn *conn = PQconnectdb(url);
+	PGresult *r = PQexec(conn, sql);
+	bool refused = PQresultStatus(r) == PGRES_FATAL_ERROR && PQstatus(conn) == CONNECTION_OK;
+
+	PQclear(r);
+	PQfinish(conn);
+	return refused;
+}
+
 static const char *fx_url(const char *database, const char *role)
 {
 	static char urls[4][200];
