@@ -7,7 +7,12 @@
 #include "server/base/metrics.h"
 
 #define FEED_POLL_MS 50
+/* How soon a look-up is tried again while the database is away: quickly at first, since somebody
+ * has a deadline; then slowly, since thousands of live connections may be waiting to be rechecked.
+ */
 #define RETRY_MS 100
+#define RETRY_QUICK 20
+#define RETRY_SLOW_MS 1000
 
 /* One look-up for everybody on this loop who wants that identity. */
 struct flight {
@@ -15,6 +20,7 @@ struct flight {
 	struct shard *shard;
 	struct want *waiters;
 	struct loop_timer retry;
+	unsigned retries;
 	uint64_t epoch; /* of the change feed when it was asked */
 	bool out;       /* the store has it: it cannot be freed */
 	bool again;     /* the identity changed meanwhile: the answer may be older than that */
@@ -128,6 +134,13 @@ static void flight_found(struct flight *f, struct identity *found)
 	identity_unref(found);
 }
 
+static void flight_retry_later(struct flight *f)
+{
+	bool quick = f->retries < RETRY_QUICK;
+	f->retries += quick;
+	loop_timer_set(f->shard->loop, &f->retry, quick ? RETRY_MS : RETRY_SLOW_MS);
+}
+
 static void record_done(struct identity_lookup *l)
 {
 	if (l->is_key)
@@ -161,7 +174,7 @@ static void flight_answered(struct mail *m)
 		        F_STR("error", err_text(err)));
 		flight_land(f, WANT_UNUSABLE, NULL);
 	} else {
-		loop_timer_set(f->shard->loop, &f->retry, RETRY_MS);
+		flight_retry_later(f);
 	}
 }
 
