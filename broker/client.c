@@ -10,6 +10,7 @@
 /* The wall clock may be set: an expiry that depends on it is looked at again this often. */
 #define EXPIRY_LOOK_MS 60000
 #define STARVED_LOOK_MS 50
+#define CONNECT_MAX 98304
 
 /* ---- reading, or not ---- */
 
@@ -64,11 +65,8 @@ static void unstarve(struct broker_client *c)
 
 void clients_feed(struct shard *sh)
 {
-	const struct telemetry_store *store = &sh->b->store;
 	struct broker_client *c;
-	size_t most = shard_limits(sh)->store_queue_bytes;
-	/* Others on other loops feed too: a margin, so that reading does not stutter. */
-	if (store->backlog_bytes(store->ctx) <= most - most / 4) {
+	if (shard_store_caught_up(sh) && route_caught_up(sh->b)) {
 		while ((c = LIST_FIRST(&sh->starved)) != NULL) {
 			unstarve(c);
 			client_resume(c, PAUSE_STORE);
@@ -92,6 +90,8 @@ void client_send(struct broker_client *c, const struct buf *b)
 	struct slice s = buf_slice(b);
 	if (s.n == 0 || c->state == CLIENT_ENDING)
 		return;
+	if (c->state == CLIENT_ON && s.n > c->max_packet)
+		return; /* [MQTT-3.1.2-24] */
 	c->ops->send(c->link, s.p, s.n);
 	client_sent(c);
 }
@@ -135,8 +135,7 @@ void client_end(struct broker_client *c, enum end_reason why)
 	bool hard = why == END_SLOW_READER;
 	if (c->state == CLIENT_ON && c->version == MQTT_V5 && end_mqtt(why) != 0 && !hard) {
 		struct buf *b = shard_scratch(sh);
-		if (mqtt_encode_disconnect(b, end_mqtt(why), NULL) == 0 &&
-		        buf_len(b) <= c->max_packet)
+		if (mqtt_encode_disconnect(b, end_mqtt(why), NULL) == 0)
 			client_send(c, b);
 	}
 	if (c->state == CLIENT_ENDING) /* that was the drop too much */
@@ -320,6 +319,14 @@ static void packet_received(struct broker_client *c, const struct mqtt_frame *f)
 	}
 }
 
+/* Of those who have not said who they are less is taken: user name, password and will, each at the
+ * most that its length can say, do not come together. */
+static size_t packet_max(const struct broker_client *c)
+{
+	size_t most = shard_limits(c->shard)->max_packet_size;
+	return c->state == CLIENT_NEW && most > CONNECT_MAX ? CONNECT_MAX : most;
+}
+
 /* Takes packet after packet until nothing whole is left or reading was paused. */
 static size_t take_packets(struct broker_client *c, struct slice in, size_t *ret_need)
 {
@@ -331,8 +338,7 @@ static size_t take_packets(struct broker_client *c, struct slice in, size_t *ret
 			client_end(c, END_PROTOCOL); /* [MQTT-3.1.0-1], before it is whole */
 			break;
 		}
-		int r = mqtt_frame_next(
-		        rest, shard_limits(c->shard)->max_packet_size, &f, ret_need);
+		int r = mqtt_frame_next(rest, packet_max(c), &f, ret_need);
 		if (r < 0)
 			client_end(c, r == ERR_TOO_BIG ? END_TOO_LARGE : END_MALFORMED);
 		if (r <= 0)

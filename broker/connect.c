@@ -174,9 +174,10 @@ static void admit(struct broker_client *c, struct connecting *k, struct session 
 	principal_unref(s->principal);
 	s->principal = principal_ref(p);
 	session_attach(s, c, session_expiry(c, &k->con));
-	c->state = CLIENT_ON;
 	metric_inc(METRIC_MQTT_CLIENTS);
 	send_connack(c, k, present);
+	if (c->state == CLIENT_CONNECTING)
+		c->state = CLIENT_ON;
 	if (p->kind == PRINCIPAL_DEVICE)
 		hooks->presence(hooks->ctx, p, true, c->connected_us);
 	bool changed = k->changed;

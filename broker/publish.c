@@ -162,6 +162,8 @@ static void take_qos0(
 	if (t)
 		ticket_settle(t, 0);
 	msg_unref(m);
+	if (route_full(sh))
+		client_starve(c);
 }
 
 /* An acknowledgement that waits for nothing but its turn. */
@@ -199,7 +201,7 @@ static void take(struct broker_client *c, const struct mqtt_publish *p,
 		t->reason = MQTT_NO_MATCHING_SUBSCRIBERS;
 	ticket_settle(t, 0);
 	msg_unref(m);
-	if (stored && shard_store_full(sh))
+	if ((stored && shard_store_full(sh)) || route_full(sh))
 		client_starve(c);
 }
 

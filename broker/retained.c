@@ -62,6 +62,7 @@ static void set_arrived(struct mail *mail)
 {
 	struct retained_mail *m = container_of(mail, struct retained_mail, mail);
 	m->err = set_here(m->home, m->msg, m->device_key);
+	route_inbox_leave(m->home, m->msg);
 	msg_unref(m->msg);
 	if (!m->ticket) {
 		free(m);
@@ -74,6 +75,8 @@ static void set_arrived(struct mail *mail)
 void retained_set(struct shard *sh, struct msg *m, uint64_t device_key, struct ticket *t)
 {
 	struct shard *home = broker_home(sh->b, msg_topic(m));
+	if (home != sh && !route_inbox_enter(home, m))
+		return;
 	if (t)
 		t->waiting++;
 	if (home == sh) {

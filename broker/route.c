@@ -122,6 +122,49 @@ static bool route_here(struct shard *sh, struct msg *m, const struct session *fr
 	return any;
 }
 
+/* ---- between loops ---- */
+
+#define INBOX_MAX (8u << 20)
+
+bool route_inbox_enter(struct shard *to, const struct msg *m)
+{
+	size_t size = msg_size(m);
+	size_t before = atomic_fetch_add_explicit(&to->inbox, size, memory_order_relaxed);
+	if (m->qos > 0 || before <= INBOX_MAX)
+		return true;
+	atomic_fetch_sub_explicit(&to->inbox, size, memory_order_relaxed);
+	metric_inc(METRIC_DROPPED_QOS0);
+	return false;
+}
+
+void route_inbox_leave(struct shard *to, const struct msg *m)
+{
+	atomic_fetch_sub_explicit(&to->inbox, msg_size(m), memory_order_relaxed);
+}
+
+static size_t inbox_bytes(const struct shard *sh)
+{
+	return atomic_load_explicit(&sh->inbox, memory_order_relaxed);
+}
+
+bool route_full(const struct shard *sh)
+{
+	for (uint64_t left = sh->route.remote; left; left &= left - 1) {
+		if (inbox_bytes(&sh->b->shards[__builtin_ctzll(left)]) > INBOX_MAX)
+			return true;
+	}
+	return false;
+}
+
+bool route_caught_up(const struct broker *b)
+{
+	for (unsigned i = 0; i < b->n; i++) {
+		if (inbox_bytes(&b->shards[i]) > INBOX_MAX / 2)
+			return false;
+	}
+	return true;
+}
+
 struct route_mail {
 	struct mail mail;
 	struct shard *to;
@@ -131,6 +174,7 @@ struct route_mail {
 static void route_arrived(struct mail *mail)
 {
 	struct route_mail *m = container_of(mail, struct route_mail, mail);
+	route_inbox_leave(m->to, m->msg);
 	route_here(m->to, m->msg, NULL);
 	msg_unref(m->msg);
 	free(m);
@@ -166,9 +210,12 @@ bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
 		any = true;
 	}
 	for (uint64_t left = sh->route.remote; left; left &= left - 1) {
+		struct shard *to = &sh->b->shards[__builtin_ctzll(left)];
+		if (!route_inbox_enter(to, m))
+			continue;
 		struct route_mail *mail = mem_new(sizeof(*mail));
 		mail->mail.deliver = route_arrived;
-		mail->to = &sh->b->shards[__builtin_ctzll(left)];
+		mail->to = to;
 		mail->msg = msg_ref(m);
 		mail_post(mail->to->box, &mail->mail);
 	}

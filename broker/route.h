@@ -73,6 +73,17 @@ struct shard *route_private_home(struct broker *b, struct slice text);
  * be any. */
 bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
         const struct shard *private_home);
+/*
+ * Messages between loops are bounded too. A mail that carries one is announced to the loop it goes
+ * to and taken off when it is delivered. Past a limit QoS 0 goes no further (enter: false), and who
+ * published is not read for a while: full tells whether the last message found a loop that is
+ * behind, caught_up whether all have room again.
+ */
+bool route_inbox_enter(struct shard *to, const struct msg *m);
+void route_inbox_leave(struct shard *to, const struct msg *m);
+bool route_full(const struct shard *sh);
+bool route_caught_up(const struct broker *b);
+
 /* Notes or forgets that the shard target has subscribers (group: a shared group) for filter. */
 void route_note(struct shard *sh, struct slice filter, unsigned target, bool group, bool add);
 /* Frees the notes about other loops (the index goes with them). */

@@ -232,6 +232,14 @@ bool shard_stores(const struct shard *sh, struct slice topic)
 	return false;
 }
 
+/* Loops feed the store together: a margin of a quarter, so that reading does not stutter. */
+bool shard_store_caught_up(const struct shard *sh)
+{
+	const struct telemetry_store *store = &sh->b->store;
+	size_t most = shard_limits(sh)->store_queue_bytes;
+	return store->backlog_bytes(store->ctx) <= most - most / 4;
+}
+
 bool shard_store_full(const struct shard *sh)
 {
 	const struct telemetry_store *store = &sh->b->store;

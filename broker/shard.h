@@ -69,6 +69,7 @@ struct shard {
 	uint64_t drain_by;
 	struct loop_timer drain_timer;
 
+	atomic_size_t inbox;   /* bytes of messages on their way here from other shards */
 	atomic_size_t tickets; /* written here, read by broker_busy */
 };
 
@@ -100,8 +101,9 @@ struct shard *broker_shard(struct broker *b, const struct loop *loop);
 struct buf *shard_scratch(struct shard *sh);
 /* Whether telemetry under this topic is kept (telemetry.store). */
 bool shard_stores(const struct shard *sh, struct slice topic);
-/* Whether more waits for the store than may. */
+/* Whether more waits for the store than may; and whether there is ample room again. */
 bool shard_store_full(const struct shard *sh);
+bool shard_store_caught_up(const struct shard *sh);
 
 struct limits *limits_new(const struct broker_limits *from);
 struct limits *limits_unref(struct limits *l);

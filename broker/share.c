@@ -174,6 +174,8 @@ static void share_arrived(struct mail *mail)
 		break;
 	case SHARE_DELIVER: deliver_here(m->to, text, m->number, m->msg); break;
 	}
+	if (m->msg)
+		route_inbox_leave(m->to, m->msg);
 	msg_unref(m->msg);
 	free(m);
 }
@@ -203,8 +205,10 @@ void share_dispatch(struct shard *sh, struct group *g, struct msg *m)
 		deliver_here(sh, text, to->number, m);
 		return;
 	}
-	struct share_mail *mail = share_mail_new(
-	        sh, &sh->b->shards[to->shard], SHARE_DELIVER, text);
+	struct shard *there = &sh->b->shards[to->shard];
+	if (!route_inbox_enter(there, m))
+		return;
+	struct share_mail *mail = share_mail_new(sh, there, SHARE_DELIVER, text);
 	mail->number = to->number;
 	mail->msg = msg_ref(m);
 	mail_post(mail->to->box, &mail->mail);
@@ -227,6 +231,8 @@ void share_return(struct shard *sh, struct slice text, struct msg *m)
 	/* By mail even where the home is here: a session that ends gives back many at once, and
 	 * members that end meanwhile must not make this recurse. */
 	struct shard *home = share_home(sh->b, text);
+	if (!route_inbox_enter(home, m))
+		return;
 	struct share_mail *mail = share_mail_new(sh, home, SHARE_RETURN, text);
 	mail->msg = msg_ref(m);
 	mail_post(home->box, &mail->mail);

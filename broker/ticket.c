@@ -29,9 +29,7 @@ static void ticket_free(struct ticket *t)
 
 static uint8_t ticket_reason(const struct ticket *t)
 {
-	if (t->reason)
-		return t->reason;
-	return t->err == 0 ? MQTT_SUCCESS : err_mqtt(t->err);
+	return t->err ? err_mqtt(t->err) : t->reason;
 }
 
 /* PUBREC may leave (or has nobody to go to): from now on the id is held until PUBREL. A refusal
@@ -43,10 +41,12 @@ static void settle_qos2(struct ticket *t, bool refused)
 	session_untie(&t->session);
 	if (!q || q->state != QOS2_PENDING)
 		return;
-	if (refused)
-		qos2_remove(&s->qos2, t->packet_id);
-	else
+	if (!refused)
 		q->state = QOS2_HELD;
+	else if (q->stored && t->err == ERR_QUOTA)
+		qos2_release_one(s, q); /* its row was committed, but it could not be retained */
+	else
+		qos2_remove(&s->qos2, t->packet_id);
 }
 
 static void acknowledge(struct ticket *t, struct broker_client *c)
@@ -56,7 +56,9 @@ static void acknowledge(struct ticket *t, struct broker_client *c)
 		client_end(c, END_DISABLED);
 		return;
 	}
-	if (reason >= 0x80 && c->version != MQTT_V5) { /* 3.1.1 has no way to say no */
+	/* 3.1.1 has no way to say no. A message that could not be retained was taken all the same.
+	 */
+	if (reason >= 0x80 && c->version != MQTT_V5 && t->err != ERR_QUOTA) {
 		client_end(c, t->err ? END_STORE_FAILED : END_NOT_AUTHORIZED);
 		return;
 	}

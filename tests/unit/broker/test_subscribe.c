@@ -311,6 +311,39 @@ START_TEST(no_retained_message_from_the_past)
 }
 END_TEST
 
+static bool reads_again(void *arg)
+{
+	return ((struct peer *)arg)->paused == 0;
+}
+
+START_TEST(a_loop_that_is_behind)
+{
+	struct rig *rig = rig_new(2);
+	struct peer *s = somewhere(rig, "s", 0), *p = somewhere(rig, "p", 1);
+	struct peer *peers = rig->peers;
+	static char big[200001];
+	struct got g;
+	subscribe(s, "t", 1);
+	memset(big, 'x', sizeof(big) - 1);
+	rig->n = 0; /* nobody takes mail */
+	rig->peers = NULL;
+	for (unsigned i = 1; i <= 60; i++) {
+		send_publish(p, "t", big, 0, 0, 0);
+		peer_turn(p);
+	}
+	ck_assert_int_eq(p->paused, 1);
+	ck_assert_uint_gt(p->in_n, 15 * sizeof(big)); /* these wait in front of the hub */
+	rig->n = 2;
+	rig->peers = peers;
+	rig_until(rig, reads_again, p);
+	unsigned n = 0;
+	for (; next(s, &g); n++)
+		ck_assert_str_eq(g.topic, "t");
+	ck_assert_uint_eq(n, 60);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(topics_of_devices)
 {
 	struct rig *rig = rig_new(4);
@@ -409,6 +442,7 @@ int main(void)
 	tcase_add_test(t, retain_handling);
 	tcase_add_test(t, retained_limits);
 	tcase_add_test(t, no_retained_message_from_the_past);
+	tcase_add_test(t, a_loop_that_is_behind);
 	tcase_add_test(t, topics_of_devices);
 	tcase_add_test(t, closes_while_loops_answer);
 	tcase_add_test(t, many_filters);
