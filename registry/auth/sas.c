@@ -4,6 +4,7 @@
 
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
+#include "server/base/utf8.h"
 
 #define SCHEME "SharedAccessSignature"
 #define SE_DIGITS_MAX 20
@@ -90,7 +91,10 @@ static int parse_se(struct slice value, struct sas *ret)
 static int parse_skn(struct slice value, struct sas *ret)
 {
 	size_t n;
-	if (percent_decode(value, ret->skn, KEY_NAME_MAX, &n) < 0)
+	/* Whoever sends a token chooses its name before anything is verified: text that the
+	 * database would not take must not get into a look-up, which others share. */
+	if (percent_decode(value, ret->skn, KEY_NAME_MAX, &n) < 0 ||
+	        !utf8_valid(slice_make(ret->skn, n)))
 		return ERR_INVALID;
 	ret->skn[n] = '\0';
 	return 0;
