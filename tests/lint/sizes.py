@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Complains of functions over 100 lines, files over 700 and headers over 300.
 
-What to aim for is 60, 600 and 200; these are the lines past which nothing lands.
+What to aim for is 60, 600 and 200; these are the lines past which nothing lands. In tests, whose
+fixtures are headers and whose tables are long, a file or header may have 1000.
 """
 import re
 import sys
 
 from csource import blank
 
-FUNCTION, FILE, HEADER = 100, 700, 300
+FUNCTION, FILE, HEADER, TEST = 100, 700, 300, 1000
+# Came as one file, and is measured against as it came.
+EXEMPT = {"tests/bench/mqttload.c"}
 
 
 def functions(text):
@@ -31,7 +34,9 @@ def main():
     for path in sys.argv[1:]:
         with open(path, encoding="utf-8") as f:
             text = f.read()
-        limit = HEADER if path.endswith(".h") else FILE
+        if path in EXEMPT:
+            continue
+        limit = TEST if path.startswith("tests/") else HEADER if path.endswith(".h") else FILE
         n = text.count("\n")
         complaints = [f"{path}:1: {n} lines, the limit is {limit}"] if n > limit else []
         complaints += [f"{path}:{line}: {name}() has {size} lines, the limit is {FUNCTION}"
