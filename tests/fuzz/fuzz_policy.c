@@ -21,9 +21,8 @@ static bool under(struct slice s, const char *base, struct slice id)
 
 static bool own(struct slice s, struct slice id)
 {
-	struct slice none = {0};
 	return under(s, "devices/", id) || under(s, "$aws/things/", id) ||
-	        under(s, "$iothub", none);
+	        slice_has_prefix(s, SLICE_LIT("$iothub/"));
 }
 
 /* The filter behind "$share/{group}/"; empty where that form is broken. */
