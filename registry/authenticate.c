@@ -184,6 +184,10 @@ static void attempt_judge(struct query *q)
 			return;
 		}
 	enum deny_reason why = judge(a, &credential);
+	/* Nobody is refused for what the cache says: another hub may have let them in a moment ago.
+	 * It also makes a wrong key take as long as an unknown id, which is never cached. */
+	if (why != DENY_NONE && why != DENY_TOKEN_EXPIRED && query_run_afresh(q))
+		return;
 	struct principal *p = why == DENY_NONE ? principal_of(a, credential) : NULL;
 	if (why == DENY_NONE && !p) /* out of memory */
 		why = DENY_UNAVAILABLE;

@@ -105,6 +105,7 @@ static void want_reset(struct want *w)
 {
 	want_leave(w);
 	w->identity = identity_unref(w->identity);
+	w->cached = false;
 	w->state = WANT_UNKNOWN;
 }
 
@@ -246,8 +247,10 @@ static bool want_ask(struct want *w, bool fresh, uint64_t epoch)
 	struct slice id = slice_make(w->id, w->id_len);
 	char text[IDENTITY_NAME_MAX];
 	struct slice name = identity_name_write(w->is_key, id, text);
-	struct identity *cached = fresh ? cache_get(&s->cache, name, epoch) : NULL;
+	bool may_cache = fresh && !w->query->afresh;
+	struct identity *cached = may_cache ? cache_get(&s->cache, name, epoch) : NULL;
 	if (cached) {
+		w->cached = true;
 		metric_inc(METRIC_CACHE_HITS);
 		w->identity = identity_ref(cached);
 		w->state = WANT_FOUND;
@@ -295,6 +298,22 @@ void query_run(struct query *q)
 		known &= want_settle(&q->wants[i], fresh, epoch);
 	if (known)
 		q->ready(q);
+}
+
+bool query_run_afresh(struct query *q)
+{
+	bool any = false;
+	for (unsigned i = 0; i < q->n; i++) {
+		if (!q->wants[i].cached)
+			continue;
+		want_reset(&q->wants[i]);
+		any = true;
+	}
+	if (!any)
+		return false;
+	q->afresh = true;
+	query_run(q);
+	return true;
 }
 
 void query_end(struct query *q)

@@ -22,6 +22,7 @@ struct want {
 	enum want_state state;
 	struct identity *identity; /* with WANT_FOUND */
 	bool is_key;
+	bool cached; /* it is from the cache */
 	uint8_t id_len;
 	char id[DEVICE_ID_MAX];
 };
@@ -33,6 +34,7 @@ struct query {
 	/* Answers count only while the change feed is fresh: for letting somebody in. Without it, a
 	 * look-up made now is good enough: for finding out whether to end a connection. */
 	bool needs_feed;
+	bool afresh; /* leave the cache alone */
 	unsigned n;
 	struct want wants[2];
 	/* Every want is known. The query is not on any list; it may be ended and freed. */
@@ -47,6 +49,9 @@ void query_init(struct query *q, struct shard *s);
 struct want *query_want(struct query *q, bool is_key, struct slice id);
 /* Calls ready at once or later; while identities cannot be read, it goes on trying. */
 void query_run(struct query *q);
+/* Runs the query again with what was not from the cache; ready is called once more. False: nothing
+ * was, and nothing is done. */
+bool query_run_afresh(struct query *q);
 /* Takes it off every list and drops what it holds. Look-ups that were started go on. */
 void query_end(struct query *q);
 

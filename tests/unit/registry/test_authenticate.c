@@ -289,6 +289,22 @@ START_TEST(absence_is_not_cached)
 }
 END_TEST
 
+/* Another hub has enabled a device, given it a new key, and the news is not here yet. */
+START_TEST(nobody_is_refused_by_the_cache)
+{
+	start(5000);
+	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", KEY)), 0);
+	rig_change_device(&rig, "d1", device->primary = rig_key("a new key of d1"));
+	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", "a new key of d1")), 0);
+	ck_assert_uint_eq(fake_lookups(&rig.store), 2);
+	ck_assert_int_lt(ask(&rig, 0, "d1", "d1", device_token("d1", KEY)), 0);
+	ck_assert_uint_eq(fake_lookups(&rig.store), 3);
+	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", "a new key of d1")), 0);
+	ck_assert_uint_eq(fake_lookups(&rig.store), 3);
+	rig_stop(&rig);
+}
+END_TEST
+
 START_TEST(a_gap_in_the_feed_empties_the_cache)
 {
 	start(5000);
@@ -520,7 +536,7 @@ START_TEST(more_devices_than_the_cache_holds)
 END_TEST
 
 UNIT_MAIN("authenticate", credentials, principals, https_tokens, cached_until_forgotten,
-        absence_is_not_cached, a_gap_in_the_feed_empties_the_cache,
+        absence_is_not_cached, nobody_is_refused_by_the_cache, a_gap_in_the_feed_empties_the_cache,
         nobody_is_let_in_without_the_feed, requests_wait_for_the_feed,
         an_answer_without_the_feed_is_not_used, one_lookup_for_all_who_wait,
         a_change_while_looking_up, a_change_while_waiting_for_the_other,
