@@ -161,6 +161,7 @@ void session_discard(struct session *s)
 		s->subs = sub->next;
 		filter_unref(s->shard, sub->filter);
 		free(sub);
+		metric_add(METRIC_SUBSCRIPTIONS, -1);
 	}
 	out_free(s, false);
 	session_free(s);

@@ -8,6 +8,7 @@
  * body of a packet whose header is made to fit.
  */
 #define RIG_WITHOUT_CHECK
+#define PK_MAX 1024
 #define ck_assert(x)                      \
 	do {                              \
 		if (!(x))                 \
@@ -108,28 +109,47 @@ static void send_body(struct peer *p, unsigned first, struct slice body)
 	peer_bytes(p, packet, n + body.n);
 }
 
-static void run_step(struct fuzz *f)
+static void publish_well(struct fuzz *f, struct peer *p)
+{
+	static const char *const topics[] = {"a", "a/b", "devices/d/x", "w/x", "forbidden",
+	        "$iothub/x", "$aws/rules/r/a", "$aws/things/d/x"};
+	unsigned how = take(f), flags = take(f);
+	const char *payload = how & 128 ? "" : how & 64 ? "payload" : "p";
+	send_publish(p, topics[how % ARRAY_LEN(topics)], payload, (how >> 3) % 3, flags % 6 + 1,
+	        (flags & 64 ? RETAIN : 0) | (flags & 128 && (how >> 3) % 3 ? DUP : 0));
+}
+
+static void subscribe_well(struct fuzz *f, struct peer *p)
+{
+	static const char *const filters[] = {
+	        "#", "a/+", "devices/d/#", "$share/g/#", "$share/h/a/+", "$iothub/#", "a", "w/+"};
+	unsigned how = take(f), options = take(f);
+	const char *filter = filters[how % ARRAY_LEN(filters)];
+	bool v5 = p->version == 5, shared = filter[0] == '$';
+	if (how & 128)
+		send_unsubscribe(p, 7, filter);
+	else
+		send_subscribe(p, 7, filter,
+		        v5 ? options % 3 | (shared ? 0 : options & 0x0c) | (options & 0x10)
+		           : options % 3,
+		        v5 ? options >> 5 : 0);
+}
+
+static void ack_well(struct fuzz *f, struct peer *p)
+{
+	static const enum mqtt_type types[] = {MQTT_PUBACK, MQTT_PUBREC, MQTT_PUBREL, MQTT_PUBCOMP};
+	unsigned how = take(f), id = how >> 3 & 7;
+	if (p->version == 5 && how & 64)
+		send_ack_reason(p, types[how & 3], id ? id : 1, how & 128 ? 0x80 : 0);
+	else
+		send_ack(p, types[how & 3], id ? id : 1);
+}
+
+/* What the hub's surroundings do. */
+static void surroundings(struct fuzz *f, struct peer *p, unsigned op)
 {
 	struct rig *rig = f->rig;
-	unsigned op = take(f);
-	struct peer *p = current(f);
-	switch (op % 16) {
-	case 0: f->at = take(f) % CLIENTS; break;
-	case 1: connect_well(f, p); break;
-	case 2: {
-		struct slice raw = take_bytes(f);
-		peer_bytes(p, raw.p, raw.n);
-		break;
-	}
-	case 3:
-	case 4:
-	case 5:
-	case 6: {
-		unsigned first = take(f);
-		send_body(p, first, take_bytes(f));
-		break;
-	}
-	case 7: peer_close(p); break;
+	switch (op) {
 	case 8: rig->hold_store = take(f) & 1; break;
 	case 9: rig_commit(rig, take(f)); break;
 	case 10: rig->hold_auth = take(f) & 1; break;
@@ -153,7 +173,32 @@ static void run_step(struct fuzz *f)
 		else
 			broker_recheck_all(rig->broker);
 	}
-	rig_step(rig);
+}
+
+static void run_step(struct fuzz *f)
+{
+	unsigned op = take(f) % 16;
+	struct peer *p = current(f);
+	switch (op) {
+	case 0: f->at = take(f) % CLIENTS; break;
+	case 1: connect_well(f, p); break;
+	case 2: {
+		struct slice raw = take_bytes(f);
+		peer_bytes(p, raw.p, raw.n);
+		break;
+	}
+	case 3: {
+		unsigned first = take(f);
+		send_body(p, first, take_bytes(f));
+		break;
+	}
+	case 4: ack_well(f, p); break;
+	case 5: publish_well(f, p); break;
+	case 6: subscribe_well(f, p); break;
+	case 7: peer_close(p); break;
+	default: surroundings(f, p, op);
+	}
+	rig_step(f->rig);
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		if (f->peers[i])
 			check_output(f->peers[i]);

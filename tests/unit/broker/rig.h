@@ -599,8 +599,12 @@ static HF_UNUSED void peer_hex(struct peer *p, const char *hex)
 
 /* ---- packets out of parts ---- */
 
+#ifndef PK_MAX
+#define PK_MAX 300000
+#endif
+
 struct pk {
-	uint8_t b[300000];
+	uint8_t b[PK_MAX];
 	size_t n;
 };
 static struct pk *pk_new(void)
