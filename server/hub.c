@@ -280,6 +280,7 @@ static int make_rooms(struct hub *hub)
 	});
 	if (!hub->api)
 		return ERR_NOMEM;
+	http_set_bodies_limit((size_t)hub->cfg->https_max_bodies_bytes);
 	hub->mqtts.broker = hub->mqtt.broker = hub->broker;
 	return 0;
 }
@@ -489,6 +490,7 @@ void hub_reload(struct hub *hub)
 	net_set_limits(hub->net, &net_limits);
 	api_set_limits(hub->api, &http_limits, (size_t)fresh->mqtt_max_payload,
 	        (unsigned)fresh->https_device_inflight);
+	http_set_bodies_limit((size_t)fresh->https_max_bodies_bytes);
 	storage_set_retention(hub->storage, (unsigned)fresh->telemetry_retention_days);
 	log_configure_from(fresh);
 	mail_flush();

@@ -67,6 +67,7 @@ static void http_refuse(struct http_conn *h, int status, const char *detail)
 	        .status = status,
 	        .content_type = "application/problem+json",
 	        .body = buf_slice(&body),
+	        .extra = status == 503 ? "Retry-After: 1\r\n" : NULL,
 	};
 	bool head_only = h->x && h->x->r.method == HTTP_METHOD_HEAD;
 	http_response_send(h->c, &resp, HTTP_CLOSE, head_only);

@@ -62,12 +62,16 @@ struct http_server {
 	size_t (*body_limit)(void *arg, const struct http_request *r);
 	/* The request is complete: answer now or later, by http_respond on r->loop. */
 	void (*handle)(void *arg, struct http_request *r);
-	/* Appends the body of an error that this layer finds itself (400, 408, 413, 414, 431, 501)
-	 * as problem+json. */
+	/* Appends the body of an error that this layer finds itself (400, 408, 413, 414, 431, 501,
+	 * 503) as problem+json. */
 	void (*problem)(
 	        void *arg, struct buf *out, int status, const char *detail, const char *trace_id);
 	void *arg;
 };
+
+/* How much memory the bodies of all requests may take, but for the first 16 KiB of each; what comes
+ * on top gets 503. Nobody has to be known to send a body. Any thread. */
+void http_set_bodies_limit(size_t bytes);
 
 /* Makes c an HTTP connection of server (which outlives it). */
 void http_accept(struct conn *c, const struct http_server *server);

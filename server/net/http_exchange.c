@@ -4,12 +4,45 @@
 #define http_method http_parser_method
 #include <http_parser.h>
 #undef http_method
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "server/base/crypto.h"
 
 static const char *const detail_too_large = "the body is too large";
 static const char *const detail_malformed = "malformed request";
+
+/* ---- the memory of all bodies ---- */
+
+/* That much of each body is free: whoever fills the common room with large ones keeps nobody with a
+ * small one out. */
+#define BODY_FREE ((size_t)16 << 10)
+
+static atomic_size_t bodies_limit = (size_t)64 << 20;
+static atomic_size_t bodies;
+
+void http_set_bodies_limit(size_t bytes)
+{
+	atomic_store_explicit(&bodies_limit, bytes, memory_order_relaxed);
+}
+
+static void body_discharge(struct http_exchange *x)
+{
+	atomic_fetch_sub_explicit(&bodies, x->charged, memory_order_relaxed);
+	x->charged = 0;
+}
+
+/* Whether what the body takes by now fits beside all others. */
+static bool body_charge(struct http_exchange *x)
+{
+	size_t due = x->body.size > BODY_FREE ? x->body.size - BODY_FREE : 0;
+	size_t more = due - x->charged;
+	if (more == 0)
+		return true;
+	size_t before = atomic_fetch_add_explicit(&bodies, more, memory_order_relaxed);
+	x->charged = due;
+	return before + more <= atomic_load_explicit(&bodies_limit, memory_order_relaxed);
+}
 
 /* ---- http-parser's callbacks: slices of the copy of the head ---- */
 
@@ -232,6 +265,10 @@ int http_exchange_body(
 	*ret_why = x->failed ? "out of memory" : detail_malformed;
 	if (x->failed)
 		return 503;
+	if (!body_charge(x)) {
+		*ret_why = "too many large bodies are on their way";
+		return 503;
+	}
 	if (parsed != n || HTTP_PARSER_ERRNO(x->parser) != HPE_OK || x->complete != (ended == 1))
 		return 400;
 	x->r.body = buf_slice(&x->body);
@@ -243,6 +280,7 @@ struct http_exchange *http_exchange_free(struct http_exchange *x)
 {
 	if (!x)
 		return NULL;
+	body_discharge(x);
 	/* Head and body may hold credentials. */
 	buf_wipe(&x->body);
 	crypto_wipe(x->head, x->head_n);

@@ -19,6 +19,7 @@ struct http_exchange {
 	struct http_parser *parser; /* in the same allocation */
 	struct buf body;
 	size_t body_limit;
+	size_t charged;  /* what of the body counts against http_set_bodies_limit */
 	bool keep_alive; /* by version and Connection header */
 	bool complete;   /* head and body are there */
 	bool failed;     /* out of memory in the parser's callback */

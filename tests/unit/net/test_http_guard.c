@@ -347,6 +347,34 @@ START_TEST(a_chunked_body_is_joined)
 }
 END_TEST
 
+/* A request of which n bytes of a body of 100,000 have come: the status of their reading. */
+static int send_part(size_t n, struct http_exchange **ret)
+{
+	static const uint8_t body[100000];
+	const char *why;
+	size_t used;
+	struct slice head = SLICE_LIT(
+	        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+	ck_assert_int_eq(http_exchange_new(head, ret, &why), 0);
+	ck_assert_int_eq(http_exchange_limit(*ret, sizeof(body)), 0);
+	return http_exchange_body(*ret, slice_make(body, n), &used, &why);
+}
+
+START_TEST(large_bodies_share_a_limit)
+{
+	struct http_exchange *large, *other, *small;
+	http_set_bodies_limit(90000);
+	for (int round = 0; round < 3; round++) {
+		ck_assert_int_eq(send_part(60000, &large), 0);
+		ck_assert_int_eq(send_part(60000, &other), 503);
+		ck_assert_int_eq(send_part(16000, &small), 0);
+		http_exchange_free(small);
+		http_exchange_free(other);
+		http_exchange_free(large);
+	}
+}
+END_TEST
+
 START_TEST(percent_decoding_is_strict)
 {
 	static const struct {
@@ -379,6 +407,7 @@ int main(void)
 	tcase_add_test(tcase, a_request_has_its_parts);
 	tcase_add_test(tcase, a_bad_trace_id_is_replaced);
 	tcase_add_test(tcase, a_chunked_body_is_joined);
+	tcase_add_test(tcase, large_bodies_share_a_limit);
 	tcase_add_test(tcase, percent_decoding_is_strict);
 	suite_add_tcase(suite, tcase);
 	if (crypto_init() < 0)
