@@ -4,7 +4,7 @@
 #include "server/base/err.h"
 #include "storage/private.h"
 
-#define LIST_MAX 1000
+#define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
 
 /* Parameters $1 to $4. */
 static int put_record(const struct storage *s, struct pg_params *p,

@@ -11,9 +11,10 @@
 
 #define COLUMN_CAP (1024u * 1024 * 1024) /* what PostgreSQL takes in one value */
 #define SECOND_US 1000000
-#define LAST_US 253402300799999999LL  /* 9999-12-31T23:59:59.999999Z */
-#define KEEP_BYTES (4u * 1024 * 1024) /* a column larger than this is given back after its batch \
-	                               */
+#define LAST_US 253402300799999999LL /* 9999-12-31T23:59:59.999999Z */
+#define KEEP_BYTES                                                                    \
+	(4u * 1024 * 1024) /* a column larger than this is given back after its batch \
+	                    */
 
 static const enum pg_type element_types[COLUMNS] = {
         [COL_DEVICE] = PG_INT8,

@@ -4,7 +4,7 @@
 #include "server/base/err.h"
 #include "storage/private.h"
 
-#define LIST_MAX 1000
+#define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
 
 /* ---- writing ---- */
 

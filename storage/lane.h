@@ -44,6 +44,9 @@ struct lane {
 	struct mail stop_mail;
 	struct pg pg;              /* in pipeline mode */
 	struct mail *first, **end; /* taken from the mailbox, not in a batch yet */
+	uint64_t taken;            /* how many ever were */
+	uint64_t started_us;       /* when the last batch began */
+	unsigned pace_rest;        /* batches that are not held back */
 	struct batch batch;
 	struct buf part[COLUMNS]; /* columns of a part of a batch */
 	struct dek_cache deks;

@@ -1,5 +1,6 @@
 #include "storage/ram/ram.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "server/base/crypto.h"
@@ -122,7 +123,7 @@ int ram_add_token(
 
 	if (t) {
 		ram_mac(s, "token", token, t->mac);
-		strncpy(t->name, name, KEY_NAME_MAX);
+		snprintf(t->name, sizeof(t->name), "%s", name);
 		t->perms = perms;
 		t->expires = expires;
 	}
