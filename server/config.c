@@ -384,6 +384,9 @@ static int load(struct loader *l, const char *home, const char *file)
 	drop_doubles(&c->hub_name);
 	if (c->hub_threads == 0)
 		c->hub_threads = threads_of_machine();
+	/* A lane keeps about one core of PostgreSQL busy; fewer lanes make larger batches. */
+	if (c->storage_lanes == 0)
+		c->storage_lanes = c->hub_threads > 2 ? c->hub_threads / 2 : 1;
 	return 0;
 }
 
