@@ -18,29 +18,30 @@ struct broker_client;
 struct broker_limits {
 	unsigned connect_ms;
 	size_t max_packet_size, max_payload;
-	unsigned max_keep_alive, receive_maximum, max_inflight, topic_alias_maximum, max_topic_levels;
+	unsigned max_keep_alive, receive_maximum, max_inflight, topic_alias_maximum,
+	        max_topic_levels;
 	size_t max_subscriptions, max_queued_messages, max_queued_bytes;
 	uint32_t max_session_expiry;
 	size_t max_sessions, max_retained, max_retained_bytes;
 	size_t output_soft_bytes, output_hard_bytes;
-	size_t store_queue_bytes; /* past this backlog publishers are not read */
+	size_t store_queue_bytes;   /* past this backlog publishers are not read */
 	char *const *store_filters; /* telemetry.store; copied */
 	unsigned n_store_filters;
 };
 
 /* loops: n, not running. hooks and store are copied. NULL when out of memory. Main thread. */
 struct broker *broker_new(struct loop *const *loops, unsigned n, const struct broker_hooks *hooks,
-	const struct telemetry_store *store, const struct broker_limits *limits);
+        const struct telemetry_store *store, const struct broker_limits *limits);
 void broker_free(struct broker *b); /* after the loops have stopped */
 /* Takes effect on each loop in its next turn. Any thread. 0, ERR_NOMEM. */
 int broker_set_limits(struct broker *b, const struct broker_limits *limits);
 
 /* ---- connections: what the broker needs from a transport, all on the connection's loop ---- */
 struct broker_link {
-	void (*send)(void *link, const void *p, size_t n);                   /* copies */
+	void (*send)(void *link, const void *p, size_t n); /* copies */
 	void (*send_msg)(void *link, struct slice head, struct msg *m, struct slice body);
 	size_t (*unsent)(void *link);
-	void (*pause)(void *link);  /* counted, as conn_pause */
+	void (*pause)(void *link); /* counted, as conn_pause */
 	void (*resume)(void *link);
 	/* Ends it: the broker gets broker_client_closed later, once. hard: drop unsent output. */
 	void (*close)(void *link, enum end_reason why, bool hard);
@@ -58,7 +59,7 @@ struct broker_peer {
 
 /* A new connection on here. NULL when out of memory (close it then). */
 struct broker_client *broker_client_new(struct broker *b, struct loop *here,
-	const struct broker_link *ops, void *link, const struct broker_peer *peer);
+        const struct broker_link *ops, void *link, const struct broker_peer *peer);
 /* Bytes came in: as conn_handler.on_data. */
 ssize_t broker_client_data(struct broker_client *c, struct slice in, size_t *ret_need);
 void broker_client_drained(struct broker_client *c);
@@ -89,9 +90,9 @@ void broker_recheck_all(struct broker *b);
 
 /* ---- for the API; on threads that may block (workers), never on a loop ---- */
 struct broker_connection {
-	char *client_id, *principal; /* malloc'ed */
+	char *client_id, *principal;               /* malloc'ed */
 	const char *kind, *protocol, *tls_version; /* constants; tls_version may be NULL */
-	int mqtt_version; /* 4, 5 */
+	int mqtt_version;                          /* 4, 5 */
 	char address[64];
 	uint64_t conn_id;
 	unsigned keep_alive, subscriptions, inflight, queued;
@@ -99,10 +100,10 @@ struct broker_connection {
 	int64_t connected_us;     /* wall clock */
 	int64_t last_activity_us; /* when the last packet came */
 };
-/* Those whose client id is greater than after (NULL: from the start), in order of client id, at most
- * limit. 0, ERR_NOMEM. Free with broker_connections_free. */
+/* Those whose client id is greater than after (NULL: from the start), in order of client id, at
+ * most limit. 0, ERR_NOMEM. Free with broker_connections_free. */
 int broker_connections(struct broker *b, const char *after, unsigned limit,
-	struct broker_connection **ret, unsigned *ret_n);
+        struct broker_connection **ret, unsigned *ret_n);
 void broker_connections_free(struct broker_connection *list, unsigned n);
 /* Ends every connection with that client id, as an administrator. Returns how many there were. */
 unsigned broker_disconnect(struct broker *b, struct slice client_id);
@@ -113,11 +114,11 @@ struct broker_presence {
 	int64_t since_us, last_activity_us;
 };
 void broker_presence(
-	struct broker *b, const struct slice *device_ids, unsigned n, struct broker_presence *ret);
+        struct broker *b, const struct slice *device_ids, unsigned n, struct broker_presence *ret);
 
 /* ---- drain ---- */
-/* Refuses new CONNECTs (0x88 … Server shutting down), sends DISCONNECT 0x8B to every client once its
- * tickets are settled, or at deadline_ms (monotonic) without; then closes. Any thread. */
+/* Refuses new CONNECTs (0x88 … Server shutting down), sends DISCONNECT 0x8B to every client once
+ * its tickets are settled, or at deadline_ms (monotonic) without; then closes. Any thread. */
 void broker_drain(struct broker *b, uint64_t deadline_ms);
 /* Clients and tickets that are left. Any thread. */
 size_t broker_busy(const struct broker *b);

@@ -13,10 +13,11 @@ struct broker_hooks {
 	void *ctx;
 	void (*authenticate)(void *ctx, struct auth_request *r);
 	void (*recheck)(void *ctx, struct recheck_request *r);
-	/* The device id that a user name claims ("{hub}/{id}/?api-version=…", "{id}"), for a CONNECT
-	 * with an empty client id; false: none. */
+	/* The device id that a user name claims ("{hub}/{id}/?api-version=…", "{id}"), for a
+	 * CONNECT with an empty client id; false: none. */
 	bool (*claimed_id)(void *ctx, struct slice username, struct slice *ret);
-	/* Policy. topic of a publish; filter of a subscription as sent. Any loop, no lock, no allocation. */
+	/* Policy. topic of a publish; filter of a subscription as sent. Any loop, no lock, no
+	 * allocation. */
 	bool (*may_publish)(void *ctx, const struct principal *p, struct slice topic);
 	bool (*may_subscribe)(void *ctx, const struct principal *p, struct slice filter);
 	/* A device is connected or gone; when: wall-clock us. For connectionState. */

@@ -2,8 +2,9 @@
 #include "broker/client.h"
 #include "broker/mem.h"
 
-#define DRAIN_SLICE 500 /* clients told to go in one turn of the timer, so that others are served \
-	                 */
+#define DRAIN_SLICE                                                                   \
+	500 /* clients told to go in one turn of the timer, so that others are served \
+	     */
 #define DRAIN_STEP_MS 100
 
 struct drain_mail {

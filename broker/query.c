@@ -86,7 +86,7 @@ static void heap_sift(const struct broker_client **heap, unsigned n, unsigned i)
 static unsigned smallest_clients(
         const struct shard *sh, const struct page *page, const struct broker_client **heap)
 {
-	const struct broker_client *c;
+	const struct broker_client *c = NULL;
 	unsigned n = 0;
 	LIST_FOREACH (c, &sh->clients, all) {
 		if (c->state != CLIENT_ON)
@@ -224,7 +224,7 @@ void broker_connections_free(struct broker_connection *list, unsigned n)
 static void disconnect_here(struct ask *a)
 {
 	const struct slice *id = a->arg;
-	struct broker_client *c;
+	struct broker_client *c = NULL;
 	LIST_FOREACH (c, &a->shard->clients, all) {
 		if (c->state != CLIENT_ON || !slice_eq(session_client_id(c->session), *id))
 			continue;

@@ -29,6 +29,7 @@ struct limits {
 
 LIST_HEAD(client_list, broker_client);
 LIST_HEAD(session_list, session);
+LIST_HEAD(remote_group_list, remote_group);
 
 struct shard {
 	struct broker *b;
@@ -57,7 +58,7 @@ struct shard {
 
 	struct index *subs; /* who wants what: see route.h */
 	struct remote others[SHARDS_MAX];
-	LIST_HEAD(, remote_group) remote_groups;
+	struct remote_group_list remote_groups;
 	struct map filters; /* filters that sessions here hold, by text */
 	struct map groups;  /* shared groups whose home is here, by text */
 	struct retain *retain;

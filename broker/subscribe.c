@@ -236,22 +236,18 @@ static void part_arrived(struct mail *mail)
 
 static void job_send(struct sub_job *job)
 {
-	struct part *own = NULL;
-	job->waiting = 1;
+	struct part *own = &job->parts[job->shard->index];
+	job->waiting = job->n_parts;
 	for (unsigned i = 0; i < job->n_parts; i++) {
 		struct part *part = &job->parts[i];
 		part->job = job;
 		part->shard = &job->shard->b->shards[i];
-		if (part->shard == job->shard) {
-			own = part;
-			continue;
-		}
-		job->waiting++;
 		part->mail.deliver = part_arrived;
-		mail_post(part->shard->box, &part->mail);
+		if (part != own)
+			mail_post(part->shard->box, &part->mail);
 	}
 	part_run(own);
-	if (job->waiting > 1)
+	if (job->n_parts > 1)
 		client_pause(job->client, PAUSE_SUBSCRIBE);
 	part_returned(&own->mail);
 }

@@ -17,17 +17,20 @@ struct qos2_id {
 };
 
 struct telemetry_row {
-	struct mail mail; /* the answer: deliver is set by the asker; the store posts it to reply_to */
+	struct mail
+	        mail; /* the answer: deliver is set by the asker; the store posts it to reply_to */
 	struct mailbox *reply_to;
-	struct msg *msg;       /* the asker's reference, valid until the answer */
-	struct slice topic;    /* under which it is stored: msg_topic, or the part behind $aws/rules/… */
-	uint64_t device_key;   /* which generation of which device */
-	struct slice module;   /* module id or empty; lives as long as the request */
-	bool qos2;             /* commit the packet id in the transaction of the row */
+	struct msg *msg; /* the asker's reference, valid until the answer */
+	struct slice
+	        topic; /* under which it is stored: msg_topic, or the part behind $aws/rules/… */
+	uint64_t device_key; /* which generation of which device */
+	struct slice module; /* module id or empty; lives as long as the request */
+	bool qos2;           /* commit the packet id in the transaction of the row */
 	uint16_t packet_id;
-	struct slice session;  /* with qos2: the client id whose packet ids these are */
-	/* Out: 0: committed. ERR_NOT_FOUND: the device's generation is gone. ERR_POISON: the row cannot
-	 * be stored and was set aside. (With the database away there is no answer until it is back.) */
+	struct slice session; /* with qos2: the client id whose packet ids these are */
+	/* Out: 0: committed. ERR_NOT_FOUND: the device's generation is gone. ERR_POISON: the row
+	 * cannot be stored and was set aside. (With the database away there is no answer until it
+	 * is back.) */
 	int err;
 	/* The store's, while it has the request. */
 	struct {
@@ -56,8 +59,8 @@ struct qos2_load { /* CONNECT of a session that this process does not know */
 	struct mailbox *reply_to;
 	uint64_t device_key;
 	struct slice session;
-	int err;               /* ERR_UNAVAILABLE: not readable within registry.lookup_timeout */
-	struct qos2_id *ids;   /* malloc'ed, the asker frees */
+	int err;             /* ERR_UNAVAILABLE: not readable within registry.lookup_timeout */
+	struct qos2_id *ids; /* malloc'ed, the asker frees */
 	unsigned n;
 	/* The store's, while it has the request. */
 	struct {

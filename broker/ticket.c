@@ -52,10 +52,6 @@ static void settle_qos2(struct ticket *t, bool refused)
 static void acknowledge(struct ticket *t, struct broker_client *c)
 {
 	uint8_t reason = ticket_reason(t);
-	if (t->err == ERR_NOT_FOUND) {
-		client_end(c, END_DISABLED);
-		return;
-	}
 	/* 3.1.1 has no way to say no. A message that could not be retained was taken all the same.
 	 */
 	if (reason >= 0x80 && c->version != MQTT_V5 && t->err != ERR_QUOTA) {
@@ -67,13 +63,24 @@ static void acknowledge(struct ticket *t, struct broker_client *c)
 	client_send_ack(c, t->ack, t->packet_id, reason);
 }
 
+/* The store does not know the device (generation) any more. A QoS 0 message or a will has nobody
+ * who waits, so the connection is looked for. */
+static void end_gone(const struct ticket *t)
+{
+	struct session *s = session_find(t->shard, t->principal, principal_id(t->principal));
+	if (s && s->client && s->principal->device_key == t->principal->device_key)
+		client_end(s->client, END_DISABLED);
+}
+
 /* Everything is known: tells whoever waits, and frees the ticket. */
 static void ticket_finish(struct ticket *t)
 {
 	struct broker_client *c = t->client;
 	if (t->ack == MQTT_PUBREC)
 		settle_qos2(t, ticket_reason(t) >= 0x80);
-	if (c && t->ack && c->state == CLIENT_ON)
+	if (t->err == ERR_NOT_FOUND)
+		end_gone(t);
+	else if (c && t->ack && c->state == CLIENT_ON)
 		acknowledge(t, c);
 	if (t->call) {
 		t->call->err = t->err;
@@ -171,7 +178,7 @@ void ticket_store(struct ticket *t, struct msg *m, struct slice topic)
 
 struct ticket *ticket_find_qos2(const struct session *s, uint16_t packet_id)
 {
-	struct tether *tie;
+	struct tether *tie = NULL;
 	LIST_FOREACH (tie, &s->tethers, entry) {
 		if (tie->kind != TETHER_TICKET)
 			continue;

@@ -137,7 +137,7 @@ START_TEST(bad_publishes)
 	        {"30 04 00 01 23 00", END_TOPIC_NAME, 0x90},       /* "#" */
 	        {"30 06 00 03 61 2f 2b 00", END_TOPIC_NAME, 0x90}, /* "a/+" */
 	        {"36 06 00 01 61 00 01 00", END_MALFORMED, 0x81},  /* QoS 3 */
-	        {"30 05 00 02 c3 28 00", END_TOPIC_NAME, 0x90},     /* not UTF-8 */
+	        {"30 05 00 02 c3 28 00", END_TOPIC_NAME, 0x90},    /* not UTF-8 */
 	        {"30 04 00 01 00 00", END_TOPIC_NAME, 0x90},       /* NUL */
 	        {"32 06 00 01 61 00 00 00", END_PROTOCOL, 0x82},   /* packet id 0 */
 	        {"30 03 00 00 00", END_PROTOCOL, 0x82},            /* no topic */
@@ -374,6 +374,10 @@ START_TEST(store_errors)
 	expect_closed(old, END_STORE_FAILED);
 	rig->row_err = ERR_NOT_FOUND;
 	send_publish(gone, "t", "x", 1, 1, 0);
+	expect_disconnect(gone, 0x87);
+	expect_closed(gone, END_DISABLED);
+	gone = device(rig, 5, "g");
+	send_publish(gone, "t", "x", 0, 0, 0);
 	expect_disconnect(gone, 0x87);
 	expect_closed(gone, END_DISABLED);
 	rig_free(rig);
