@@ -21,6 +21,7 @@
 #define HUB_MAX_LOOPS 16
 #define HUB_API_WORKERS 4
 #define WATCHDOG_MS 5000
+#define ANNOUNCE_MS 5000 /* then the line is printed all the same */
 
 struct hub {
 	struct config *cfg;
@@ -435,10 +436,28 @@ static void url_host(const struct config_list *addresses, char *out, size_t size
 		snprintf(out, size, "localhost");
 }
 
-void hub_announce(const struct hub *hub)
+/* Lanes and feed connect in their own threads: the line says "ready", so it waits for them. */
+static void wait_until_ready(struct hub *hub)
+{
+	uint64_t deadline = clock_ms() + ANNOUNCE_MS;
+	struct api_readiness readiness;
+
+	for (;;) {
+		hub_readiness(hub, &readiness);
+		if (readiness.ready)
+			return;
+		if (clock_ms() >= deadline)
+			break;
+		usleep(2000);
+	}
+	log_warn("started, but not ready", F_STR("reason", readiness.reasons[0]));
+}
+
+void hub_announce(struct hub *hub)
 {
 	char https[256], mqtts[256];
 
+	wait_until_ready(hub);
 	url_host(&hub->cfg->https_listen, https, sizeof(https));
 	url_host(&hub->cfg->mqtt_tls_listen, mqtts, sizeof(mqtts));
 	printf("holdfast ready https=https://%s:%u mqtts=mqtts://%s:%u home=%s\n", https,
@@ -537,6 +556,7 @@ void hub_stop(struct hub *hub)
 
 	if (hub->n_running > 0) {
 		log_info("draining");
+		storage_hurry(hub->storage, deadline);
 		drain(hub, deadline);
 		api_stop(hub->api);
 	}

@@ -16,8 +16,9 @@ struct hub;
  * of the home's lock (may be -1), kept until hub_free. 0, or an ERR_ code with one line in error
  * (then nothing runs any more). cfg: a reference is taken. */
 int hub_start(struct config *cfg, struct hub **ret, char error[static HUB_ERROR_LEN]);
-/* Prints "holdfast ready https=URL mqtts=URL home=PATH" on standard output. */
-void hub_announce(const struct hub *hub);
+/* Waits until /readyz would say yes (5 s at most), then prints the line
+ * "holdfast ready https=URL mqtts=URL home=PATH" on standard output. */
+void hub_announce(struct hub *hub);
 /* SIGHUP: checks everything that is new, then applies it; on any failure the old state stays whole
  * and the log says what was wrong. */
 void hub_reload(struct hub *hub);
