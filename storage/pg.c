@@ -28,12 +28,25 @@ bool pg_stop_due(const struct pg_stop *stop)
 	        clock_ms() >= atomic_load(&stop->deadline_ms);
 }
 
-/* The first line of libpq's text, which never holds the password. */
-static void copy_error(const PGconn *conn, char *error, size_t size)
+/* Whether libpq cannot read the URL. What it says then quotes pieces of it: a password with a
+ * character that should have been encoded can be one of them. */
+static bool is_unreadable(const char *url, const char *text)
+{
+	PQconninfoOption *options = PQconninfoParse(url, NULL);
+	bool readable = options != NULL;
+
+	PQconninfoFree(options);
+	return !readable || strncmp(text, "invalid ", sizeof("invalid ") - 1) == 0;
+}
+
+/* The first line of libpq's text, which must not hold the password. */
+static void copy_error(const PGconn *conn, const char *url, char *error, size_t size)
 {
 	if (!error || size == 0)
 		return;
 	const char *text = conn ? PQerrorMessage(conn) : "the connection was lost";
+	if (is_unreadable(url, text))
+		text = "libpq cannot read its URL (is a character of the password not encoded?)";
 	size_t n = strcspn(text, "\n");
 
 	n = n < size ? n : size - 1;
@@ -151,7 +164,7 @@ int pg_open(struct pg *pg, const char *url, const struct pg_use *use, char *erro
 		metric_inc(METRIC_DB_CONNECTS);
 		return 0;
 	}
-	copy_error(pg->conn, error, size);
+	copy_error(pg->conn, url, error, size);
 	if (r == ERR_TIMEOUT && error && size > 0)
 		snprintf(error, size, "the database does not answer");
 	pg_close(pg);

@@ -237,6 +237,27 @@ START_TEST(drops_old_partitions)
 }
 END_TEST
 
+/* libpq quotes what it does not understand. */
+START_TEST(tells_no_password_of_a_bad_url)
+{
+	static const char *const urls[] = {
+	        "postgresql://hub:sec/ret@localhost/holdfast",
+	        "postgresql://hub:sec%zzret@localhost/holdfast",
+	        "postgresql://hub@localhost:sec,ret/holdfast",
+	        "host=localhost password=x sec ret",
+	        "host=localhost password='secret",
+	        "postgresql://localhost/holdfast?passwort=secret&sec=ret",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+		char error[STORAGE_ERROR_LEN] = "";
+		int err = storage_migrate(urls[i], urls[i], FX_MIGRATIONS, error);
+		ck_assert_int_eq(err, ERR_UNAVAILABLE);
+		ck_assert_msg(!strstr(error, "sec") && !strstr(error, "ret"), "%s", error);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("migrate");
@@ -251,6 +272,7 @@ int main(void)
 	tcase_add_test(tc, works_with_one_role);
 	tcase_add_test(tc, tells_a_wrong_master_key);
 	tcase_add_test(tc, drops_old_partitions);
+	tcase_add_test(tc, tells_no_password_of_a_bad_url);
 	suite_add_tcase(suite, tc);
 	return fx_main(suite);
 }
