@@ -52,6 +52,7 @@ struct storage {
 	_Atomic size_t backlog_bytes; /* handed over and not answered */
 	struct pg_stop stop;          /* of the lanes: what was appended is stored first */
 	struct pg_stop quit;          /* of the other threads, once the lanes have ended */
+	struct pg_stop hurry;         /* of calls that block */
 	struct storage_changes changes;
 	struct pool pool;
 	unsigned n_lanes;

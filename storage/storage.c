@@ -24,7 +24,7 @@ int pool_take(struct storage *s, struct pg *ret)
 	const struct pg_use use = {.name = "holdfast api",
 	        .connect_timeout_s = s->connect_timeout_s,
 	        .statement_timeout_ms = POOL_STATEMENT_MS};
-	struct pg pg = {.stop = &s->quit};
+	struct pg pg = {.stop = &s->hurry};
 
 	for (;;) {
 		pthread_mutex_lock(&s->pool.mutex);
@@ -250,8 +250,15 @@ int storage_start(struct storage *s, const struct storage_changes *changes)
 	return err;
 }
 
+void storage_hurry(struct storage *s, uint64_t deadline_ms)
+{
+	atomic_store(&s->hurry.deadline_ms, deadline_ms);
+	atomic_store(&s->hurry.stopping, true);
+}
+
 void storage_stop(struct storage *s, uint64_t deadline_ms)
 {
+	storage_hurry(s, deadline_ms);
 	atomic_store(&s->stop.deadline_ms, deadline_ms);
 	atomic_store(&s->stop.stopping, true);
 	/* The lanes first: upkeep may have to make a partition for their last rows. */

@@ -50,6 +50,9 @@ int storage_open(const struct storage_settings *settings, struct storage **ret,
         char error[static STORAGE_ERROR_LEN]);
 /* Starts lanes, readers, the change feed and the maintenance thread. 0, ERR_NOMEM, ERR_IO. */
 int storage_start(struct storage *s, const struct storage_changes *changes);
+/* Calls of workers, those that wait for the database too, end by deadline_ms (monotonic); a hub
+ * that stops says so before it waits for its workers. Any thread. */
+void storage_hurry(struct storage *s, uint64_t deadline_ms);
 /* Stops them; what was appended is committed first, until deadline_ms (monotonic). */
 void storage_stop(struct storage *s, uint64_t deadline_ms);
 void storage_free(struct storage *s);
