@@ -379,6 +379,10 @@ bool connect_received(struct broker_client *c, const struct mqtt_frame *f)
 	uint8_t code = MQTT_UNSPECIFIED, assigned[ASSIGNED_MAX];
 	int err = mqtt_decode_connect(f, &con, &code);
 	c->version = con.version == MQTT_V5 ? MQTT_V5 : MQTT_V311;
+	if (err && con.version == 0) { /* not MQTT: nothing that it would understand */
+		client_end(c, END_PROTOCOL);
+		return true;
+	}
 	if (err) {
 		connect_refuse(c, code,
 		        err == ERR_MALFORMED          ? END_MALFORMED

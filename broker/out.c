@@ -397,11 +397,11 @@ void out_completed(struct session *s, uint16_t packet_id)
 
 /* ---- the end ---- */
 
-static void ring_clear(struct session *s, struct out_ring *r, bool give_back)
+static void ring_clear(struct session *s, struct out_ring *r, uint8_t give_back)
 {
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct out *o = out_ring_at(r, i);
-		if (give_back && o->group && o->msg)
+		if (o->group && o->msg && o->qos <= give_back)
 			share_return(s->shard, filter_text(o->group), o->msg);
 		out_clear(s->shard, o);
 	}
@@ -410,7 +410,8 @@ static void ring_clear(struct session *s, struct out_ring *r, bool give_back)
 
 void out_free(struct session *s, bool give_back)
 {
-	ring_clear(s, &s->out.flight, give_back);
-	ring_clear(s, &s->out.queue, give_back);
+	/* A QoS 2 message that was sent is its member's alone ([MQTT-4.8.2-5]). */
+	ring_clear(s, &s->out.flight, give_back ? 1 : 0);
+	ring_clear(s, &s->out.queue, give_back ? 2 : 0);
 	s->out = (struct out_box){0};
 }

@@ -105,6 +105,7 @@ START_TEST(bad_first_packets)
 	        {"20 02 00 00", "", END_PROTOCOL},
 	        {"10 0c 00 04 4d 51 54 54 03 02 00 00 00 00", "20 02 00 01", END_REFUSED},
 	        {"10 0e 00 06 4d 51 49 73 64 70 03 02 00 00 00 00", "20 02 00 01", END_REFUSED},
+	        {"10 0c 00 04 4d 51 54 58 04 02 00 00 00 00", "", END_PROTOCOL},
 	        {"10 0c 00 04 4d 51 54 54 04 03 00 00 00 00", "", END_MALFORMED},
 	        {"10 ff ff ff ff 01", "", END_MALFORMED},
 	        {"10 ff ff ff 7f", "", END_TOO_LARGE},

@@ -95,6 +95,25 @@ START_TEST(the_dead_members_messages_move_on)
 }
 END_TEST
 
+START_TEST(qos2_stays_with_its_member)
+{
+	struct rig *rig = rig_new(3);
+	struct peer *p = device(rig, 5, "d");
+	struct connect_opts o = {.receive_maximum = 2};
+	struct peer *a = member(rig, 1, &o), *b = member(rig, 2, NULL);
+	struct got g;
+	subscribe(a, "$share/g/jobs/+", 2);
+	for (unsigned i = 1; i <= 5; i++) {
+		send_publish(p, "jobs/1", "x", 2, i, 0);
+		ck_assert(next(p, &g));
+	}
+	subscribe(b, "$share/g/jobs/+", 2);
+	peer_close(a); /* 2 were sent to it, 3 were not */
+	ck_assert_uint_eq(count(b, false), 3);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(busy_members_are_spared)
 {
 	struct rig *rig = rig_new(3);
@@ -179,6 +198,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, round_robin);
 	tcase_add_test(t, the_dead_members_messages_move_on);
+	tcase_add_test(t, qos2_stays_with_its_member);
 	tcase_add_test(t, busy_members_are_spared);
 	tcase_add_test(t, all_away);
 	tcase_add_test(t, many_groups);
