@@ -53,9 +53,9 @@ static void match_add_id(struct route_scratch *r, struct match *m, uint32_t id)
 static void found_local(const struct route *route, const struct sub *sub)
 {
 	struct route_scratch *r = &route->shard->route;
-	if (sub->no_local && sub->session == route->from)
+	if (sub->no_local && sub->of.session == route->from)
 		return;
-	struct match *m = match_of(r, sub->session);
+	struct match *m = match_of(r, sub->of.session);
 	if (!m)
 		return;
 	if (sub->qos > m->qos)

@@ -95,6 +95,7 @@ struct session *session_new(struct shard *sh, struct principal *p, struct slice 
 	s->will_at = s->expire_at = NEVER;
 	s->timer.fire = session_due;
 	LIST_INIT(&s->tethers);
+	LIST_INIT(&s->subs);
 	if (map_put(&sh->sessions, slice_make(s->key, n), s, NULL) != 0) {
 		atomic_fetch_sub(&sh->b->sessions, 1);
 		principal_unref(s->principal);
@@ -157,9 +158,9 @@ static void session_free(struct session *s)
 void session_discard(struct session *s)
 {
 	struct sub *sub;
-	while ((sub = s->subs) != NULL) {
-		s->subs = sub->next;
-		filter_unref(s->shard, sub->filter);
+	while ((sub = LIST_FIRST(&s->subs)) != NULL) {
+		LIST_REMOVE(sub, entry);
+		filter_unref(s->shard, sub->of.filter);
 		free(sub);
 		metric_add(METRIC_SUBSCRIPTIONS, -1);
 	}

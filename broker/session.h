@@ -20,9 +20,11 @@ struct filter {
 struct sub {
 	enum route_kind kind; /* ROUTE_LOCAL */
 	uint32_t id;          /* Subscription Identifier, 0: none */
-	struct session *session;
-	struct filter *filter;
-	struct sub *next;
+	LIST_ENTRY(sub) entry;
+	struct sub_key { /* in the shard's map of them */
+		struct session *session;
+		struct filter *filter;
+	} of;
 	uint8_t qos;
 	bool no_local, retain_as_published;
 	bool shared;
@@ -53,7 +55,7 @@ struct session {
 	struct shard *shard;
 	struct broker_client *client; /* NULL: nobody is connected */
 	struct principal *principal;  /* of the last connection */
-	struct sub *subs;
+	LIST_HEAD(, sub) subs;
 	struct tether_list tethers;
 	struct recheck *recheck;
 	struct out_box out;
@@ -110,7 +112,7 @@ struct will *will_free(struct will *w);
 void will_publish(struct session *s);
 
 /* subscribe.c */
-struct sub *session_sub(const struct session *s, const struct filter *f);
+struct sub *session_sub(struct session *s, struct filter *f);
 /* Takes every subscription out of the index and out of its groups. */
 void session_unsubscribe_all(struct session *s);
 struct filter *filter_ref(struct filter *f);

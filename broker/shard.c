@@ -102,12 +102,14 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	LIST_INIT(&sh->ending);
 	LIST_INIT(&sh->starved);
 	LIST_INIT(&sh->session_list);
+	TAILQ_INIT(&sh->replays);
 	LIST_INIT(&sh->remote_groups);
 	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		sh->others[i] = (struct remote){ROUTE_REMOTE, i};
 	map_init(&sh->sessions);
 	map_init(&sh->members);
 	map_init(&sh->filters);
+	map_init(&sh->held);
 	map_init(&sh->groups);
 	buf_init(&sh->scratch, PACKET_MAX);
 	buf_init(&sh->props, PACKET_MAX);
@@ -166,6 +168,7 @@ static void shard_done(struct shard *sh)
 	map_free(&sh->sessions);
 	map_free(&sh->members);
 	map_free(&sh->filters);
+	map_free(&sh->held);
 	map_free(&sh->groups);
 	buf_free(&sh->scratch);
 	buf_free(&sh->props);

@@ -29,6 +29,7 @@ struct limits {
 
 LIST_HEAD(client_list, broker_client);
 LIST_HEAD(session_list, session);
+TAILQ_HEAD(part_list, part);
 LIST_HEAD(remote_group_list, remote_group);
 
 struct shard {
@@ -60,8 +61,11 @@ struct shard {
 	struct remote others[SHARDS_MAX];
 	struct remote_group_list remote_groups;
 	struct map filters; /* filters that sessions here hold, by text */
+	struct map held;    /* subscriptions of sessions here, by session and filter */
 	struct map groups;  /* shared groups whose home is here, by text */
 	struct retain *retain;
+	struct part_list replays; /* looking for what is retained, a slice each turn */
+	struct mail replay_mail;
 	struct route_scratch route;
 	struct buf scratch; /* one packet on its way out */
 	struct buf props;   /* the properties of one message on its way in */

@@ -261,10 +261,11 @@ void share_tell(struct session *s)
 	if (now == s->share_state)
 		return;
 	s->share_state = now;
-	for (const struct sub *sub = s->subs; sub; sub = sub->next) {
+	const struct sub *sub;
+	LIST_FOREACH (sub, &s->subs, entry) {
 		if (!sub->shared)
 			continue;
-		struct slice text = filter_text(sub->filter);
+		struct slice text = filter_text(sub->of.filter);
 		struct shard *home = share_home(s->shard->b, text);
 		struct share_mail *mail = share_mail_new(s->shard, home, SHARE_STATE, text);
 		mail->number = s->member;

@@ -7,10 +7,15 @@
 #include "broker/mem.h"
 #include "broker/share.h"
 #include "broker/topic.h"
+#include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
 
 #define LIVE_MAX 64
+/* Many filters over many retained messages are looked at bit by bit: the first bit at once, then
+ * one SUBSCRIBE after the other one each turn. */
+#define FIRST_SLICE_US 500
+#define SLICE_US 3000
 
 /* ---- filters, once for all sessions of a loop ---- */
 
@@ -45,12 +50,15 @@ void filter_unref(struct shard *sh, struct filter *f)
 	free(f);
 }
 
-struct sub *session_sub(const struct session *s, const struct filter *f)
+static struct slice key_slice(const struct sub_key *k)
 {
-	struct sub *sub = s->subs;
-	while (sub && sub->filter != f)
-		sub = sub->next;
-	return sub;
+	return slice_make(k, sizeof(*k));
+}
+
+struct sub *session_sub(struct session *s, struct filter *f)
+{
+	const struct sub_key key = {s, f};
+	return map_get(&s->shard->held, key_slice(&key));
 }
 
 /* ---- a SUBSCRIBE on its way through the loops ---- */
@@ -75,12 +83,15 @@ struct part {
 	struct mail mail;
 	struct sub_job *job;
 	struct shard *shard;
+	TAILQ_ENTRY(part) entry; /* of the shard's replays */
 	struct found *found;
-	unsigned n, size, item;
+	unsigned n, size, item; /* item: the one that is looked at */
+	size_t bytes;           /* of what was found */
 };
 
 struct sub_job {
 	struct broker_client *client; /* NULL: gone */
+	atomic_bool abandoned;        /* the same for other loops: nobody wants what they find */
 	struct shard *shard;
 	uint64_t member; /* the session's number, where a filter is shared */
 	int member_state;
@@ -134,8 +145,10 @@ static bool is_outdated(const struct sub_job *job, const struct msg *m)
 
 void subscribe_abandon(struct broker_client *c)
 {
-	if (c->sub_job)
+	if (c->sub_job) {
 		c->sub_job->client = NULL;
+		atomic_store_explicit(&c->sub_job->abandoned, true, memory_order_relaxed);
+	}
 	c->sub_job = NULL;
 }
 
@@ -144,6 +157,13 @@ void subscribe_abandon(struct broker_client *c)
 static bool keep_found(const struct retained *r, void *arg)
 {
 	struct part *part = arg;
+	const struct broker_limits *lim = shard_limits(part->shard);
+	/* What is found is replayed at once: queue and output have no room for more than this. */
+	if (part->bytes > lim->max_queued_bytes + lim->output_hard_bytes) {
+		metric_inc(METRIC_DROPPED_QUEUE);
+		return false;
+	}
+	part->bytes += msg_size(r->msg);
 	if (part->n == part->size) {
 		unsigned size = part->size ? part->size * 2 : 8;
 		struct found *more = reallocarray(part->found, size, sizeof(*more));
@@ -156,7 +176,8 @@ static bool keep_found(const struct retained *r, void *arg)
 	return true;
 }
 
-static void part_run(struct part *part)
+/* Notes what the session wants. */
+static void part_note(struct part *part)
 {
 	const struct sub_job *job = part->job;
 	struct shard *sh = part->shard;
@@ -169,12 +190,28 @@ static void part_run(struct part *part)
 			        job->member_state);
 		if (item->note)
 			route_note(sh, item->match, item->home, item->shared, true);
-		part->item = i;
-		/* A plain topic is retained in one place only. */
-		if (item->replay &&
-		        (topic_has_wildcard(item->match) || broker_home(sh->b, item->match) == sh))
-			retain_match(sh->retain, item->match, shard_now(sh), keep_found, part);
 	}
+}
+
+/* Looks for what is retained. False: the time is over, the rest is for another turn. */
+static bool part_look(struct part *part, uint64_t slice_us)
+{
+	struct sub_job *job = part->job;
+	struct shard *sh = part->shard;
+	uint64_t until = clock_us() + slice_us;
+	for (; part->item < job->n_items; part->item++) {
+		const struct item *item = &job->items[part->item];
+		/* A plain topic is retained in one place only. */
+		if (item->code >= 0x80 || !item->replay ||
+		        (!topic_has_wildcard(item->match) && broker_home(sh->b, item->match) != sh))
+			continue;
+		if (atomic_load_explicit(&job->abandoned, memory_order_relaxed))
+			return true;
+		if (clock_us() >= until)
+			return false;
+		retain_match(sh->retain, item->match, shard_now(sh), keep_found, part);
+	}
+	return true;
 }
 
 /* ---- back home: SUBACK, then what was retained ---- */
@@ -226,12 +263,44 @@ static void part_returned(struct mail *mail)
 		job_done(job);
 }
 
+static void part_return(struct part *part)
+{
+	part->mail.deliver = part_returned;
+	mail_post(part->job->shard->box, &part->mail);
+}
+
+/* The one that waits longest gets its bit; the others come in later turns. */
+static void replays_go_on(struct mail *mail)
+{
+	struct shard *sh = container_of(mail, struct shard, replay_mail);
+	struct part *part = TAILQ_FIRST(&sh->replays);
+	TAILQ_REMOVE(&sh->replays, part, entry);
+	if (part_look(part, SLICE_US))
+		part_return(part);
+	else
+		TAILQ_INSERT_TAIL(&sh->replays, part, entry);
+	if (!TAILQ_EMPTY(&sh->replays))
+		mail_post(sh->box, &sh->replay_mail);
+}
+
+static void part_wait(struct part *part)
+{
+	struct shard *sh = part->shard;
+	if (TAILQ_EMPTY(&sh->replays)) {
+		sh->replay_mail.deliver = replays_go_on;
+		mail_post(sh->box, &sh->replay_mail);
+	}
+	TAILQ_INSERT_TAIL(&sh->replays, part, entry);
+}
+
 static void part_arrived(struct mail *mail)
 {
 	struct part *part = container_of(mail, struct part, mail);
-	part_run(part);
-	part->mail.deliver = part_returned;
-	mail_post(part->job->shard->box, &part->mail);
+	part_note(part);
+	if (part_look(part, FIRST_SLICE_US))
+		part_return(part);
+	else
+		part_wait(part);
 }
 
 static void job_send(struct sub_job *job)
@@ -246,10 +315,14 @@ static void job_send(struct sub_job *job)
 		if (part != own)
 			mail_post(part->shard->box, &part->mail);
 	}
-	part_run(own);
-	if (job->n_parts > 1)
+	part_note(own);
+	bool done = part_look(own, FIRST_SLICE_US);
+	if (job->n_parts > 1 || !done)
 		client_pause(job->client, PAUSE_SUBSCRIBE);
-	part_returned(&own->mail);
+	if (done)
+		part_returned(&own->mail);
+	else
+		part_wait(own);
 }
 
 /* ---- the session's own side ---- */
@@ -282,14 +355,15 @@ static uint8_t sub_enter(struct session *s, struct sub *sub, struct item *item)
 		s->n_shared++;
 	} else if (!sub->silent) {
 		item->home = sh->index;
-		item->note = sub->filter->local == 0 &&
+		item->note = sub->of.filter->local == 0 &&
 		        route_private_home(sh->b, item->match) != sh;
 		if (index_put(sh->subs, item->match, s, sub, NULL, NULL) != 0)
 			return MQTT_QUOTA;
-		sub->filter->local++;
+		sub->of.filter->local++;
 	}
-	sub->next = s->subs;
-	s->subs = sub;
+	if (map_put(&sh->held, key_slice(&sub->of), sub, NULL) != 0)
+		abort(); /* a slot */
+	LIST_INSERT_HEAD(&s->subs, sub, entry);
 	s->n_subs++;
 	metric_inc(METRIC_SUBSCRIPTIONS);
 	return 0;
@@ -305,8 +379,8 @@ static uint8_t sub_add(struct broker_client *c, struct item *item, struct sub **
 		return MQTT_QUOTA;
 	struct sub *sub = mem_new(sizeof(*sub));
 	sub->kind = ROUTE_LOCAL;
-	sub->session = s;
-	sub->filter = f;
+	sub->of.session = s;
+	sub->of.filter = f;
 	sub->shared = item->shared;
 	sub->silent = item->silent;
 	uint8_t code = sub_enter(s, sub, item);
@@ -444,11 +518,11 @@ static void forget_everywhere(struct shard *sh, struct slice filter, unsigned ta
 	}
 }
 
-/* Takes a subscription, already off the session's list, out of the index or its group. */
+/* Takes a subscription off its session, and out of the index or its group. */
 static void sub_leave(struct session *s, struct sub *sub)
 {
 	struct shard *sh = s->shard;
-	struct filter *f = sub->filter;
+	struct filter *f = sub->of.filter;
 	struct slice text = filter_text(f), group, filter = text;
 	if (sub->shared) {
 		topic_share_split(text, &group, &filter);
@@ -461,6 +535,8 @@ static void sub_leave(struct session *s, struct sub *sub)
 			forget_everywhere(sh, text, sh->index, false);
 	}
 	s->n_subs--;
+	LIST_REMOVE(sub, entry);
+	map_remove(&sh->held, key_slice(&sub->of));
 	metric_add(METRIC_SUBSCRIPTIONS, -1);
 	filter_unref(sh, f);
 	free(sub);
@@ -469,22 +545,16 @@ static void sub_leave(struct session *s, struct sub *sub)
 void session_unsubscribe_all(struct session *s)
 {
 	struct sub *sub;
-	while ((sub = s->subs) != NULL) {
-		s->subs = sub->next;
+	while ((sub = LIST_FIRST(&s->subs)) != NULL)
 		sub_leave(s, sub);
-	}
 }
 
 static bool unsubscribe_one(struct session *s, struct slice text)
 {
-	const struct filter *f = map_get(&s->shard->filters, text);
-	struct sub **at = &s->subs;
-	while (f && *at && (*at)->filter != f)
-		at = &(*at)->next;
-	if (!f || !*at)
+	struct filter *f = map_get(&s->shard->filters, text);
+	struct sub *sub = f ? session_sub(s, f) : NULL;
+	if (!sub)
 		return false;
-	struct sub *sub = *at;
-	*at = sub->next;
 	sub_leave(s, sub);
 	return true;
 }
