@@ -167,6 +167,8 @@ static json_t *permissions_json(uint32_t perms)
 
 json_t *access_key_doc_render(const struct access_key_record *r)
 {
+	if (r->altered)
+		return json_pack("{s:s, s:s}", "name", r->name, "error", "integrity check failed");
 	char primary[SYM_KEY_TEXT_MAX], secondary[SYM_KEY_TEXT_MAX], created[CLOCK_RFC3339_LEN];
 	json_t *doc = json_pack("{s:s, s:o, s:s, s:s, s:{}, s:s, s:s}", "name", r->name,
 	        "permissions", permissions_json(r->perms), "primaryKey",

@@ -181,12 +181,18 @@ static int delete_once(
 {
 	_cleanup_(access_key_record_done) struct access_key_record rec = {0};
 	int err = get(r, name, &rec);
+	/* What was altered cannot be read, but taken away. */
+	bool altered = err == ERR_CORRUPT;
+	if (altered) {
+		memcpy(rec.name, name.p, name.n);
+		err = 0;
+	}
 	if (err == 0)
 		err = condition_check(cond, rec.etag);
 	if (err < 0)
 		return err;
 	err = r->store.access_key_delete(
-	        r->store.ctx, rec.name, (struct store_match){.etag = rec.etag});
+	        r->store.ctx, rec.name, (struct store_match){.etag = altered ? NULL : rec.etag});
 	if (err == 0)
 		registry_wrote(r, true, name, 0, true);
 	*ret_lost = write_lost(err);

@@ -272,6 +272,9 @@ static json_t *tags_json(const struct device_record *r)
 
 json_t *device_doc_render(const struct device_record *r, struct device_doc_view view)
 {
+	if (r->altered)
+		return json_pack(
+		        "{s:s, s:s}", "deviceId", r->id, "error", "integrity check failed");
 	_cleanup_json_ json_t *doc = json_pack(
 	        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "deviceId", r->id,
 	        "generationId", r->generation_id, "etag", r->etag, "status",

@@ -324,11 +324,19 @@ static int delete_once(
 {
 	_cleanup_(device_record_done) struct device_record rec = {0};
 	int err = get(r, id, &rec);
+	/* What was altered cannot be read, but taken away. Its generation is not known here: the
+	 * change feed tells it. */
+	bool altered = err == ERR_CORRUPT;
+	if (altered) {
+		memcpy(rec.id, id.p, id.n);
+		err = 0;
+	}
 	if (err == 0)
 		err = condition_check(cond, rec.etag);
 	if (err < 0)
 		return err;
-	err = r->store.device_delete(r->store.ctx, rec.id, (struct store_match){.etag = rec.etag});
+	err = r->store.device_delete(
+	        r->store.ctx, rec.id, (struct store_match){.etag = altered ? NULL : rec.etag});
 	if (err == 0)
 		registry_wrote(r, false, id, rec.device_key, true);
 	*ret_lost = write_lost(err);

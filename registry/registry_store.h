@@ -41,6 +41,7 @@ struct device_record {
 	/* as last written by a hub; a live connection of this hub is known better by the broker */
 	bool connected;
 	int64_t connected_us, last_activity_us; /* 0: never */
+	bool altered; /* in a list: it cannot be read, of the rest the id alone counts */
 };
 /* Wipes the record and frees what it owns (not the record itself). Here and not in a .c, because
  * either side of the port needs it and neither is linked into the other's tests. */
@@ -56,6 +57,7 @@ struct access_key_record {
 	char etag[ETAG_LEN + 1];
 	struct sym_key primary, secondary;
 	int64_t created_us, updated_us;
+	bool altered; /* in a list: as of a device */
 };
 static inline void access_key_record_done(struct access_key_record *r)
 {

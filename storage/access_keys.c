@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "server/base/err.h"
+#include "server/base/log.h"
 #include "storage/private.h"
 
 #define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
@@ -72,6 +73,19 @@ static void free_list(struct access_key_record *list, unsigned n)
 	free(list);
 }
 
+/* One that somebody altered takes its place in the list and hides no other. */
+static int read_listed(
+        struct storage *s, const PGresult *res, int row, struct access_key_record *ret)
+{
+	int err = access_key_read(s, res, row, ret);
+
+	if (err != ERR_CORRUPT || !pg_get_text(res, row, 0, ret->name, sizeof(ret->name)))
+		return err;
+	log_error("an access key in the database was altered", F_STR("name", ret->name));
+	ret->altered = true;
+	return 0;
+}
+
 static int access_key_list(void *ctx, const char *after, unsigned limit,
         struct access_key_record **ret, unsigned *ret_n)
 {
@@ -93,7 +107,7 @@ static int access_key_list(void *ctx, const char *after, unsigned limit,
 	struct access_key_record *list = calloc(all ? all : 1, sizeof(*list));
 	err = list ? 0 : ERR_NOMEM;
 	while (err == 0 && n < all) {
-		err = access_key_read(s, res, (int)n, &list[n]);
+		err = read_listed(s, res, (int)n, &list[n]);
 		n += err == 0;
 	}
 	if (err < 0) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "server/base/err.h"
+#include "server/base/log.h"
 #include "storage/private.h"
 
 #define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
@@ -214,6 +215,18 @@ static void free_list(struct device_record *list, unsigned n)
 	free(list);
 }
 
+/* One that somebody altered takes its place in the list and hides no other. */
+static int read_listed(struct storage *s, const PGresult *res, int row, struct device_record *ret)
+{
+	int err = device_read(s, res, row, ret);
+
+	if (err != ERR_CORRUPT || !pg_get_text(res, row, 1, ret->id, sizeof(ret->id)))
+		return err;
+	log_error("a device in the database was altered", F_STR("id", ret->id));
+	ret->altered = true;
+	return 0;
+}
+
 static int device_list(
         void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
 {
@@ -235,7 +248,7 @@ static int device_list(
 	struct device_record *list = calloc(all ? all : 1, sizeof(*list));
 	err = list ? 0 : ERR_NOMEM;
 	while (err == 0 && n < all) {
-		err = device_read(s, res, (int)n, &list[n]);
+		err = read_listed(s, res, (int)n, &list[n]);
 		n += err == 0;
 	}
 	if (err < 0) {

@@ -59,10 +59,16 @@ const char api_openapi_components[] = JSON({
 		"lastActivityTime": {"type": ["string", "null"], "format": "date-time"},
 		"createdTime": {"type": "string", "format": "date-time"}
 	}},
+	"AlteredDevice": {"type": "object", "required": ["deviceId", "error"], "properties": {
+		"deviceId": {"$ref": "#/components/schemas/DeviceId"},
+		"error": {"type": "string", "description":
+			"The stored row was altered and is refused: integrity check failed"}
+	}},
 	"NextCursor": {"type": ["string", "null"], "description":
 		"For the next page; null: this was the last. A page may hold fewer items than the limit"},
 	"DeviceList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
-		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Device"}},
+		"items": {"type": "array", "items": {"anyOf": [{"$ref": "#/components/schemas/Device"},
+			{"$ref": "#/components/schemas/AlteredDevice"}]}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
 	"TelemetryItem": {"type": "object", "required": ["seq", "receivedAt"], "properties": {
@@ -106,8 +112,14 @@ const char api_openapi_components[] = JSON({
 		"scope": {"type": "object"},
 		"createdTime": {"type": "string", "format": "date-time"}
 	}},
+	"AlteredAccessKey": {"type": "object", "required": ["name", "error"], "properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"error": {"type": "string", "description":
+			"The stored row was altered and is refused: integrity check failed"}
+	}},
 	"AccessKeyList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
-		"items": {"type": "array", "items": {"$ref": "#/components/schemas/AccessKey"}},
+		"items": {"type": "array", "items": {"anyOf": [{"$ref": "#/components/schemas/AccessKey"},
+			{"$ref": "#/components/schemas/AlteredAccessKey"}]}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
 	"NoMembers": {"type": "object", "additionalProperties": false},

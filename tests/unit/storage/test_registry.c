@@ -362,6 +362,26 @@ START_TEST(refuses_swapped_keys)
 	        " WHERE name = 'registryRead'");
 	ck_assert_int_eq(
 	        f.registry.access_key_get(f.registry.ctx, "registryRead", &key), ERR_CORRUPT);
+	/* A list shows that they are there, and all others. */
+	struct device_record *devices;
+	struct access_key_record *keys;
+	unsigned n, altered = 0;
+	ck_assert_int_eq(f.registry.device_list(f.registry.ctx, NULL, 10, &devices, &n), 0);
+	ck_assert_uint_eq(n, 2);
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert(devices[i].altered && devices[i].primary.len == 0);
+		ck_assert_str_eq(devices[i].id, i ? "b" : "a");
+		device_record_done(&devices[i]);
+	}
+	free(devices);
+	ck_assert_int_eq(f.registry.access_key_list(f.registry.ctx, NULL, 10, &keys, &n), 0);
+	ck_assert_uint_eq(n, 5);
+	for (unsigned i = 0; i < n; i++) {
+		altered += keys[i].altered;
+		access_key_record_done(&keys[i]);
+	}
+	ck_assert_uint_eq(altered, 2);
+	free(keys);
 	device_record_done(&a);
 	device_record_done(&b);
 	fx_close(&f);
