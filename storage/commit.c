@@ -31,6 +31,7 @@ static const struct statement {
         {"rollback", "ROLLBACK", 0, {0}},
         {"seq", "SELECT nextval('holdfast.telemetry_seq')", 0, {0}},
         {"writer", "SELECT nextval('holdfast.writer_seq')", 0, {0}},
+        {"mark", "SELECT pg_advisory_lock_shared($1)", 1, {PG_INT8}},
         {"keys",
                 "SELECT device_key, key_id, wrapped FROM holdfast.data_keys"
                 " WHERE device_key = ANY($1)",
@@ -181,6 +182,17 @@ static int new_nonces(struct lane *l)
 	return 0;
 }
 
+/* The mark by which the next process of this hub finds what this one leaves behind (fence.c). */
+static int mark(struct lane *l)
+{
+	_cleanup_(round_done) struct round r = {0};
+	struct pg_params p = {0};
+
+	pg_put_i64(&p, fence_key(l->s));
+	int err = round_add(l, &r, "mark", &p);
+	return err < 0 ? err : round_run(l, &r);
+}
+
 int lane_connect(struct lane *l)
 {
 	const struct pg_use use = {
@@ -194,6 +206,8 @@ int lane_connect(struct lane *l)
 		return err;
 	}
 	err = PQenterPipelineMode(l->pg.conn) ? prepare_all(l) : ERR_UNAVAILABLE;
+	if (err == 0)
+		err = mark(l);
 	if (err == 0)
 		err = new_nonces(l);
 	if (err < 0) {

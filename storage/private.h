@@ -72,6 +72,14 @@ int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGr
 /* A lane waits: ms, or until the stop is due. */
 void storage_pause(const struct storage *s, unsigned ms);
 
+/* ---- fence.c ---- */
+
+/* The number of the advisory lock that the connections of this hub's lanes share. */
+int64_t fence_key(const struct storage *s);
+/* Ends what an earlier process of this hub, killed, has left in the database: a transaction that it
+ * sent off might commit after its messages were sent again. 0 or ERR_UNAVAILABLE. */
+int fence_raise(struct storage *s);
+
 /* ---- grants.c, seed.c ---- */
 
 /* Gives role what the hub needs. 0 or pg_exec's error. */

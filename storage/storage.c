@@ -237,6 +237,7 @@ int storage_start(struct storage *s, const struct storage_changes *changes)
 	int err = 0;
 
 	s->changes = *changes;
+	err = fence_raise(s);
 	for (unsigned i = 0; err == 0 && i < s->n_lanes; i++)
 		err = lane_start(s->lanes[i]);
 	for (unsigned i = 0; err == 0 && i < READERS; i++)
