@@ -11,10 +11,10 @@
 static int put_record(const struct storage *s, struct pg_params *p,
         const struct access_key_record *r, struct wrapped_key keys[2])
 {
-	int err = access_key_wrap(s, r->name, &r->primary, WHICH_PRIMARY, &keys[0]);
+	int err = access_key_wrap(s, r, &r->primary, WHICH_PRIMARY, &keys[0]);
 
 	if (err == 0)
-		err = access_key_wrap(s, r->name, &r->secondary, WHICH_SECONDARY, &keys[1]);
+		err = access_key_wrap(s, r, &r->secondary, WHICH_SECONDARY, &keys[1]);
 	if (err < 0)
 		return err;
 	pg_put_text(p, r->name);

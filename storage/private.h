@@ -148,8 +148,8 @@ struct wrapped_key {
 };
 int device_key_wrap(const struct storage *s, const struct device_record *r,
         const struct sym_key *key, enum which_key which, struct wrapped_key *ret);
-int access_key_wrap(const struct storage *s, const char *name, const struct sym_key *key,
-        enum which_key which, struct wrapped_key *ret);
+int access_key_wrap(const struct storage *s, const struct access_key_record *r,
+        const struct sym_key *key, enum which_key which, struct wrapped_key *ret);
 int data_key_wrap(const struct storage *s, uint64_t device_key, int64_t key_id,
         const uint8_t key[static CRYPTO_KEY_LEN],
         uint8_t out[static CRYPTO_KEY_LEN + WRAP_OVERHEAD]);

@@ -15,10 +15,14 @@ static struct wrap_owner device_owner(
 	        .purpose = "device-key", .name = slice_make(name, (size_t)n), .which = which};
 }
 
-static struct wrap_owner access_key_owner(const char *name, enum which_key which)
+/* An access key's belong to its permissions too: whoever can write to the database cannot widen a
+ * key that he has. */
+static struct wrap_owner access_key_owner(const struct access_key_record *r, enum which_key which)
 {
-	return (struct wrap_owner){
-	        .purpose = "access-key", .name = slice_str(name), .which = which};
+	return (struct wrap_owner){.purpose = "access-key",
+	        .name = slice_str(r->name),
+	        .number = r->perms,
+	        .which = which};
 }
 
 static int wrap(const struct storage *s, const struct wrap_owner *owner, const struct sym_key *key,
@@ -57,10 +61,10 @@ int device_key_wrap(const struct storage *s, const struct device_record *r,
 	return wrap(s, &owner, key, ret);
 }
 
-int access_key_wrap(const struct storage *s, const char *name, const struct sym_key *key,
-        enum which_key which, struct wrapped_key *ret)
+int access_key_wrap(const struct storage *s, const struct access_key_record *r,
+        const struct sym_key *key, enum which_key which, struct wrapped_key *ret)
 {
-	struct wrap_owner owner = access_key_owner(name, which);
+	struct wrap_owner owner = access_key_owner(r, which);
 
 	return wrap(s, &owner, key, ret);
 }
@@ -160,7 +164,7 @@ int access_key_read(
 		return ERR_CORRUPT;
 	k.created_us = pg_get_time(r, row, 5);
 	k.updated_us = pg_get_time(r, row, 6);
-	struct wrap_owner owner = access_key_owner(k.name, WHICH_PRIMARY);
+	struct wrap_owner owner = access_key_owner(&k, WHICH_PRIMARY);
 	int err = unwrap(s, &owner, pg_get_bytes(r, row, 3), &k.primary);
 	owner.which = WHICH_SECONDARY;
 	if (err == 0)

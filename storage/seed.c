@@ -88,15 +88,16 @@ static void make_key(struct sym_key *ret)
 
 static int insert_key(struct seed *seed, const struct preset *preset, const struct sym_key *primary)
 {
+	struct access_key_record r = {.perms = (uint32_t)preset->perms};
 	struct sym_key secondary;
 	struct wrapped_key wrapped[2];
 	struct pg_params p = {0};
 
+	snprintf(r.name, sizeof(r.name), "%s", preset->name);
 	make_key(&secondary);
-	int err = access_key_wrap(seed->s, preset->name, primary, WHICH_PRIMARY, &wrapped[0]);
+	int err = access_key_wrap(seed->s, &r, primary, WHICH_PRIMARY, &wrapped[0]);
 	if (err == 0)
-		err = access_key_wrap(
-		        seed->s, preset->name, &secondary, WHICH_SECONDARY, &wrapped[1]);
+		err = access_key_wrap(seed->s, &r, &secondary, WHICH_SECONDARY, &wrapped[1]);
 	crypto_wipe(&secondary, sizeof(secondary));
 	if (err < 0)
 		return FAIL(seed->error, err, "a key cannot be wrapped");

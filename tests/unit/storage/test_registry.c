@@ -362,6 +362,8 @@ START_TEST(refuses_swapped_keys)
 	        " WHERE name = 'registryRead'");
 	ck_assert_int_eq(
 	        f.registry.access_key_get(f.registry.ctx, "registryRead", &key), ERR_CORRUPT);
+	fx_sql(f.admin_url, "UPDATE holdfast.access_keys SET perms = 15 WHERE name = 'device'");
+	ck_assert_int_eq(f.registry.access_key_get(f.registry.ctx, "device", &key), ERR_CORRUPT);
 	/* A list shows that they are there, and all others. */
 	struct device_record *devices;
 	struct access_key_record *keys;
@@ -380,7 +382,7 @@ START_TEST(refuses_swapped_keys)
 		altered += keys[i].altered;
 		access_key_record_done(&keys[i]);
 	}
-	ck_assert_uint_eq(altered, 2);
+	ck_assert_uint_eq(altered, 3);
 	free(keys);
 	device_record_done(&a);
 	device_record_done(&b);
