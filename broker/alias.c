@@ -5,10 +5,16 @@
 #include "server/base/err.h"
 #include "server/base/map.h"
 
+/* Of all topics that a connection has aliases for, each way: as much as one topic can have. Aliases
+ * are there to save bytes on the wire; topics of that length do not want to be kept sixteen times.
+ */
+#define ALIAS_BYTES_MAX 65536
+
 /* ---- client to hub ---- */
 
 struct alias_in {
 	unsigned n;
+	size_t bytes;
 	struct {
 		char *text;
 		uint16_t len;
@@ -23,12 +29,14 @@ int alias_in_set(struct alias_in **table, unsigned max, uint16_t alias, struct s
 			return ERR_NOMEM;
 		(*table)->n = max;
 	}
+	size_t old = alias <= (*table)->n ? (*table)->topics[alias - 1].len : 0;
+	if (alias > (*table)->n || (*table)->bytes - old + topic.n > ALIAS_BYTES_MAX)
+		return ERR_QUOTA;
 	char *text = malloc(topic.n);
-	if (!text || alias > (*table)->n) {
-		free(text);
+	if (!text)
 		return ERR_NOMEM;
-	}
 	memcpy(text, topic.p, topic.n);
+	(*table)->bytes += topic.n - old;
 	free((*table)->topics[alias - 1].text);
 	(*table)->topics[alias - 1].text = text;
 	(*table)->topics[alias - 1].len = (uint16_t)topic.n;
@@ -57,6 +65,7 @@ struct alias_in *alias_in_free(struct alias_in *table)
 
 struct alias_out {
 	unsigned n;
+	size_t bytes;
 	struct {
 		uint64_t hash;
 		char *text;
@@ -81,7 +90,7 @@ uint16_t alias_out_get(struct alias_out **table, unsigned max, struct slice topi
 		if (t->topics[i].hash == hash && slice_eq(known, topic))
 			return (uint16_t)(i + 1);
 	}
-	if (t->n >= max || t->n >= ALIAS_OUT_MAX)
+	if (t->n >= max || t->n >= ALIAS_OUT_MAX || t->bytes + topic.n > ALIAS_BYTES_MAX)
 		return 0;
 	*ret_new = true;
 	return (uint16_t)(t->n + 1);
@@ -97,6 +106,7 @@ void alias_out_keep(struct alias_out *t, uint16_t alias, struct slice topic)
 	t->topics[alias - 1].hash = hash_bytes(topic.p, topic.n);
 	t->topics[alias - 1].text = text;
 	t->topics[alias - 1].len = (uint16_t)topic.n;
+	t->bytes += topic.n;
 	t->n = alias;
 }
 

@@ -10,6 +10,7 @@
 #include "server/base/utf8.h"
 
 #define NOT_STORED UINT32_MAX
+#define CACHED_TOPIC_MAX 1024 /* what is decided for a longer one is not kept */
 
 /* ---- what may happen to a topic ---- */
 
@@ -62,6 +63,8 @@ static struct topic_rule client_rule(struct broker_client *c, struct slice topic
 	        slice_eq(slice_make(cache->topic, cache->len), topic))
 		return cache->rule;
 	struct topic_rule rule = publish_judge(c->shard, c->session->principal, topic);
+	if (topic.n > CACHED_TOPIC_MAX)
+		return rule;
 	if (!cache || cache->len < topic.n) {
 		free(cache);
 		cache = c->cache = malloc(sizeof(*cache) + topic.n);

@@ -199,6 +199,31 @@ START_TEST(aliases_from_clients)
 }
 END_TEST
 
+START_TEST(aliases_of_long_topics)
+{
+	struct rig *rig = rig_new(1);
+	struct peer *p = device(rig, 5, "d");
+	char topic[30001];
+	for (uint16_t alias = 1; alias <= 3; alias++) {
+		struct pk *props = pk_new();
+		pk_u8(props, PROP_TOPIC_ALIAS);
+		pk_u16(props, alias == 3 ? 1 : alias); /* the third takes the first one's place */
+		memset(topic, 'a' + alias, sizeof(topic) - 1);
+		topic[sizeof(topic) - 1] = '\0';
+		send_publish_props(p, topic, "", 0, 0, 0, props);
+		free(props);
+		expect_open(p);
+	}
+	struct pk *props = pk_new();
+	pk_u8(props, PROP_TOPIC_ALIAS);
+	pk_u16(props, 3);
+	send_publish_props(p, topic, "", 0, 0, 0, props);
+	free(props);
+	expect_disconnect(p, 0x97);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(properties_travel_but_not_all)
 {
 	struct rig *rig = rig_new(2);
@@ -456,6 +481,7 @@ int main(void)
 	tcase_add_test(t, bad_publishes);
 	tcase_add_test(t, too_large);
 	tcase_add_test(t, aliases_from_clients);
+	tcase_add_test(t, aliases_of_long_topics);
 	tcase_add_test(t, properties_travel_but_not_all);
 	tcase_add_test(t, payload_format_is_checked);
 	tcase_add_test(t, receive_maximum_v5);
