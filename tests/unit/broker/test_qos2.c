@@ -211,6 +211,29 @@ START_TEST(never_released)
 }
 END_TEST
 
+/* Each answer waits behind a message that the store has: it is not read on for ever. */
+START_TEST(resent_without_end)
+{
+	struct broker_limits l = {.receive_maximum = 8};
+	struct rig *rig = rig_new_with(1, &l);
+	struct peer *p = device(rig, 5, "d");
+	send_publish(p, "t", "x", 2, 9, 0);
+	expect_ack(p, MQTT_PUBREC, 9, 0);
+	rig->hold_store = true;
+	send_publish(p, "t", "y", 1, 10, 0);
+	for (unsigned i = 0; i < 20; i++)
+		send_publish(p, "t", "x", 2, 9, DUP);
+	ck_assert_int_eq(p->paused, 1);
+	ck_assert_uint_le(broker_busy(rig->broker), 1 + 9);
+	rig_commit(rig, 1);
+	expect_ack(p, MQTT_PUBACK, 10, 0);
+	for (unsigned i = 0; i < 20; i++)
+		expect_ack(p, MQTT_PUBREC, 9, 0);
+	ck_assert_int_eq(p->paused, 0);
+	rig_free(rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("broker/qos2");
@@ -225,5 +248,6 @@ int main(void)
 	tcase_add_test(t, clean_start_forgets);
 	tcase_add_test(t, id_reused_while_it_is_released);
 	tcase_add_test(t, never_released);
+	tcase_add_test(t, resent_without_end);
 	return run_suite(s);
 }
