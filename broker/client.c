@@ -381,6 +381,9 @@ static void client_enlist(struct broker_client *c, struct shard *sh)
 	c->shard = sh;
 	c->is_listed = true;
 	LIST_INSERT_HEAD(&sh->clients, c, all);
+	/* Its handshake was under way when the drain began: it gets a moment for its CONNECT. */
+	if (sh->draining && !loop_timer_armed(&sh->drain_timer))
+		loop_timer_set(sh->loop, &sh->drain_timer, DRAIN_STEP_MS);
 	client_watch(c);
 }
 

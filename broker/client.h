@@ -141,6 +141,7 @@ void recheck_session(struct session *s);
 void recheck_abandon(struct session *s);
 
 /* drain.c */
+#define DRAIN_STEP_MS 100
 /* During a drain: ends the client if nothing keeps it. */
 void drain_client(struct broker_client *c);
 

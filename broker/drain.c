@@ -5,7 +5,6 @@
 #define DRAIN_SLICE                                                                   \
 	500 /* clients told to go in one turn of the timer, so that others are served \
 	     */
-#define DRAIN_STEP_MS 100
 
 struct drain_mail {
 	struct mail mail;

@@ -238,6 +238,20 @@ START_TEST(drain_has_a_deadline)
 }
 END_TEST
 
+START_TEST(drain_does_not_wait_for_the_silent)
+{
+	struct rig *rig = rig_new(1);
+	broker_drain(rig->broker, clock_ms() + 100000);
+	rig_step(rig);
+	struct peer *late = peer_open(rig, 0);
+	expect_open(late);
+	rig_until(rig, is_closed, late);
+	expect_closed(late, END_SHUTDOWN);
+	ck_assert_uint_eq(broker_busy(rig->broker), 0);
+	rig_free(rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("broker/admin");
@@ -252,5 +266,6 @@ int main(void)
 	tcase_add_test(t, device_gone);
 	tcase_add_test(t, drain);
 	tcase_add_test(t, drain_has_a_deadline);
+	tcase_add_test(t, drain_does_not_wait_for_the_silent);
 	return run_suite(s);
 }
