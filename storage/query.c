@@ -21,6 +21,7 @@ struct reading {
 	int64_t key_id;
 	uint8_t key[CRYPTO_KEY_LEN];
 	struct buf plain;
+	unsigned rows;
 };
 
 /* The position is a bound of time as well: partitions that lie behind it are not looked at. */
@@ -129,7 +130,17 @@ static int give_row(struct reading *rd, const PGresult *r)
 	};
 	int err = open_row(rd, &place, pg_get_bytes(r, 0, 3), &it);
 
+	rd->rows++;
 	return err < 0 ? err : rd->item(&it, rd->arg);
+}
+
+/* What is behind the last row that was asked for: taken too, the connection can be used again. */
+static void take_end(struct reading *rd)
+{
+	PGresult *r;
+
+	while (pg_await(&rd->pg, rd->deadline) == 0 && (r = PQgetResult(rd->pg.conn)))
+		PQclear(r);
 }
 
 /* Until the end of the result. An error of item's leaves the rest unread. */
@@ -150,6 +161,8 @@ static int give_rows(struct reading *rd)
 		else if (status != PGRES_TUPLES_OK)
 			err = pg_error(&rd->pg, r);
 	}
+	if (rd->rows == rd->q->limit)
+		take_end(rd);
 	return err;
 }
 

@@ -1,6 +1,8 @@
 /* Devices, access keys, tokens, idempotency, look-ups, presence; what the database shows. */
 #include "tests/unit/storage/pg_fixture.h"
 
+#include "server/base/metrics.h"
+
 static void same_device(const struct device_record *a, const struct device_record *b)
 {
 	ck_assert_uint_eq(a->device_key, b->device_key);
@@ -484,6 +486,44 @@ START_TEST(pages_through_telemetry)
 }
 END_TEST
 
+static int enough(const struct telemetry_item *it HF_UNUSED, void *arg)
+{
+	unsigned *left = arg;
+	return --*left > 0 ? 0 : ERR_TOO_BIG;
+}
+
+/* A page that ends with its last row leaves the connection as it was; one that is cut does not. */
+START_TEST(keeps_the_connection_of_a_page)
+{
+	struct fx_store f;
+	struct device_record d;
+	unsigned left;
+
+	fx_store_start(&f, NULL);
+	fx_device(&f, "d", &d);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(fx_store_one(&f, d.device_key, "x"), 0);
+	struct telemetry_query q = {
+	        .device_key = d.device_key, .from_us = INT64_MIN, .to_us = INT64_MAX, .limit = 3};
+	left = 3;
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), ERR_TOO_BIG);
+	int64_t connects = metric_read(METRIC_DB_CONNECTS);
+	for (unsigned round = 0; round < 20; round++) {
+		left = 3;
+		ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), ERR_TOO_BIG);
+	}
+	/* Upkeep may have made some. */
+	ck_assert_int_lt(metric_read(METRIC_DB_CONNECTS), connects + 10);
+	left = 2;
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), ERR_TOO_BIG);
+	left = 4;
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), 0);
+	ck_assert_uint_eq(left, 1);
+	device_record_done(&d);
+	fx_close(&f);
+}
+END_TEST
+
 START_TEST(notes_presence)
 {
 	struct fx_store f;
@@ -583,6 +623,7 @@ int main(void)
 	tcase_add_test(tc, refuses_swapped_keys);
 	tcase_add_test(tc, refuses_altered_rows);
 	tcase_add_test(tc, pages_through_telemetry);
+	tcase_add_test(tc, keeps_the_connection_of_a_page);
 	tcase_add_test(tc, notes_presence);
 	tcase_add_test(tc, shows_nothing_secret_in_a_dump);
 	suite_add_tcase(suite, tc);
