@@ -354,18 +354,11 @@ void conn_set_low_water(struct conn *c, size_t bytes)
 	c->low_water = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 }
 
-void conn_hold(struct conn *c)
+void conn_pause(struct conn *c)
 {
 	loop_assert_here(c->nl->loop);
 	assert(c->pauses < UINT16_MAX);
 	c->pauses++;
-}
-
-void conn_pause(struct conn *c)
-{
-	conn_hold(c);
-	if (c->pauses == 1)
-		metric_inc(METRIC_READ_PAUSES);
 }
 
 void conn_resume(struct conn *c)

@@ -114,7 +114,7 @@ static void request_complete(struct http_conn *h)
 	h->state = HTTP_BUSY;
 	h->n_requests++;
 	metric_inc(METRIC_HTTP_REQUESTS);
-	conn_hold(h->c);
+	conn_pause(h->c);
 	h->server->handle(h->server->arg, r);
 }
 

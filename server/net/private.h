@@ -144,8 +144,6 @@ void conn_opened(struct conn *c);
 void conn_die(struct conn *c);
 /* on_closed and what is counted with it. */
 void conn_tell(struct conn *c);
-/* As conn_pause, without counting it as back-pressure. */
-void conn_hold(struct conn *c);
 
 /* conn_read.c */
 void conn_readable(struct conn *c);
