@@ -16,10 +16,12 @@
 	6 /* tries with an error that is neither surely the row's nor the database's */
 #define ROUND_MAX 6
 
-#define INSERT_ROWS                                                                          \
-	"INSERT INTO holdfast.telemetry (device_key, received_at, seq, key_id, sealed)"      \
-	" SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]," \
-	" $5::bytea[])"
+/* unnest in the select list, not in FROM: there each array is first spooled into a table of its
+ * own, which costs a third of the statement. */
+#define INSERT_ROWS                                                                      \
+	"INSERT INTO holdfast.telemetry (device_key, received_at, seq, key_id, sealed)"  \
+	" SELECT unnest($1::bigint[]), unnest($2::timestamptz[]), unnest($3::bigint[])," \
+	" unnest($4::bigint[]), unnest($5::bytea[])"
 
 static const struct statement {
 	const char *name, *sql;

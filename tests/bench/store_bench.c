@@ -196,8 +196,8 @@ static void *bare_main(void *arg)
 	PQclear(checked(conn,
 	        PQprepare(conn, "i",
 	                "INSERT INTO holdfast.telemetry (device_key, received_at, seq, key_id,"
-	                " sealed) SELECT * FROM unnest($1::bigint[], $2::timestamptz[],"
-	                " $3::bigint[], $4::bigint[], $5::bytea[])",
+	                " sealed) SELECT unnest($1::bigint[]), unnest($2::timestamptz[]),"
+	                " unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::bytea[])",
 	                0, NULL)));
 	crypto_random(sealed, sizeof(sealed));
 	for (unsigned at = 0; at < w->rows; at += BATCH) {
