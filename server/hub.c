@@ -16,6 +16,7 @@
 #include "server/base/metrics.h"
 #include "server/front.h"
 #include "server/net/net.h"
+#include "server/watch.h"
 #include "storage/storage.h"
 
 #define HUB_MAX_LOOPS 16
@@ -29,6 +30,7 @@ struct hub {
 	struct loop *loops[HUB_MAX_LOOPS];
 	pthread_t threads[HUB_MAX_LOOPS];
 	unsigned n_running;
+	struct watch watches[HUB_MAX_LOOPS];
 	struct storage *storage;
 	struct registry *registry;
 	struct broker *broker;
@@ -528,10 +530,11 @@ void hub_watch(struct hub *hub)
 
 	for (unsigned i = 0; i < hub->n_running; i++) {
 		uint64_t beat = loop_heartbeat_ms(hub->loops[i]);
+		uint64_t silent = watch_silent_ms(&hub->watches[i], beat, now);
 
-		if (beat && now > beat + WATCHDOG_MS) {
-			log_error("an event loop hangs", F_U64("loop", i),
-			        F_U64("silentMs", now - beat));
+		if (beat && silent > WATCHDOG_MS) {
+			log_error(
+			        "an event loop hangs", F_U64("loop", i), F_U64("silentMs", silent));
 			log_stop(); /* writes what is queued */
 			abort();
 		}
