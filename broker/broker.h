@@ -21,6 +21,7 @@ struct broker_limits {
 	unsigned max_keep_alive, receive_maximum, max_inflight, topic_alias_maximum,
 	        max_topic_levels;
 	size_t max_subscriptions, max_queued_messages, max_queued_bytes;
+	size_t queue_memory; /* messages waiting for clients, over all sessions; 0: no limit */
 	uint32_t max_session_expiry;
 	size_t max_sessions, max_retained, max_retained_bytes;
 	size_t output_soft_bytes, output_hard_bytes;

@@ -9,6 +9,11 @@
  * it; the flight is never longer than this many places, and never meets its own tail. */
 #define FLIGHT_MAX 4096
 #define ID_COUNT 65535u
+/* Bytes in flight to one client: past them nothing is added, so that a window of the largest
+ * messages that is never acknowledged does not hold more than a queue may. */
+#define FLIGHT_BYTES_MAX (1u << 20)
+/* What a session may queue while the hub holds too many messages in all. */
+#define CROWDED_BYTES 65536
 
 static uint16_t id_at(const struct out_box *box, uint32_t place)
 {
@@ -145,7 +150,8 @@ static uint32_t flight_max(const struct broker_client *c)
 
 static bool flight_has_room(const struct broker_client *c, const struct out_box *box)
 {
-	return box->unsettled < c->window && box->flight.count < flight_max(c) && !congested(c);
+	return box->unsettled < c->window && box->flight.count < flight_max(c) &&
+	        box->flight_bytes <= FLIGHT_BYTES_MAX && !congested(c);
 }
 
 bool out_has_room(const struct session *s)
@@ -162,6 +168,7 @@ static void flight_drop(struct session *s, uint32_t place)
 	if (!(o->flags & OUT_UNSENT))
 		box->unsettled--;
 	box->live--;
+	box->flight_bytes -= o->msg ? msg_size(o->msg) : 0;
 	out_clear(s->shard, o);
 	while (box->flight.count > 0 && out_ring_at(&box->flight, 0)->qos == 0) {
 		out_ring_pop(&box->flight);
@@ -193,6 +200,7 @@ static void flight_take(struct session *s, struct out *o)
 	place->flags &= (uint8_t)~OUT_UNSENT;
 	box->live++;
 	box->unsettled++;
+	box->flight_bytes += msg_size(o->msg);
 	box->resend = box->flight.count;
 }
 
@@ -216,9 +224,37 @@ static void queue_drop_expired(struct session *s)
 	}
 }
 
+/* Messages that wait for clients, over all sessions: those of all kinds without the retained ones
+ * and those that the store has. */
+static size_t waiting_bytes(const struct shard *sh)
+{
+	const struct telemetry_store *store = &sh->b->store;
+	int64_t all = metric_read(METRIC_MESSAGE_BYTES);
+	size_t others = atomic_load_explicit(&sh->b->retained_bytes, memory_order_relaxed) +
+	        store->backlog_bytes(store->ctx);
+	return all > 0 && (size_t)all > others ? (size_t)all - others : 0;
+}
+
+/* The hub's memory for what waits is used up: long queues do not grow any more, and at twice as
+ * much none does. Looked at once a turn. */
+static bool crowded(struct shard *sh, size_t queued)
+{
+	uint64_t now = shard_now(sh);
+	size_t most = shard_limits(sh)->queue_memory;
+	if (most == 0)
+		return false;
+	if (now != sh->waiting_ms) {
+		sh->waiting_ms = now;
+		sh->waiting_bytes = waiting_bytes(sh);
+	}
+	return sh->waiting_bytes > most && (queued > CROWDED_BYTES || sh->waiting_bytes / 2 > most);
+}
+
 static bool queue_full(const struct session *s, const struct out_spec *d)
 {
 	const struct broker_limits *lim = shard_limits(s->shard);
+	if (crowded(s->shard, s->out.queued_bytes + msg_size(d->msg)))
+		return true;
 	/* What a SUBSCRIBE asked for comes at once: only the bytes bound it. */
 	if (!d->replay && s->out.queue.count >= lim->max_queued_messages)
 		return true;
@@ -369,6 +405,7 @@ void out_received(struct session *s, uint16_t packet_id, uint8_t reason)
 		return;
 	}
 	if (o) {
+		s->out.flight_bytes -= o->msg ? msg_size(o->msg) : 0;
 		msg_unref(TAKE_PTR(o->msg));
 		if (o->group)
 			filter_unref(s->shard, TAKE_PTR(o->group));

@@ -40,7 +40,7 @@ struct out_ring {
 
 struct out_box {
 	struct out_ring flight, queue;
-	size_t queued_bytes;
+	size_t queued_bytes, flight_bytes;
 	uint32_t live;      /* in flight and not a hole */
 	uint32_t unsettled; /* of them sent on this connection: they fill the client's window */
 	uint32_t resend;    /* place in the flight up to which this connection has seen it */

@@ -74,6 +74,8 @@ struct shard {
 	uint64_t drain_by;
 	struct loop_timer drain_timer;
 
+	uint64_t waiting_ms; /* when waiting_bytes was looked at: what waits for clients in all */
+	size_t waiting_bytes;
 	atomic_size_t inbox;   /* bytes of messages on their way here from other shards */
 	atomic_size_t tickets; /* written here, read by broker_busy */
 };

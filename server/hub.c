@@ -148,6 +148,7 @@ static struct broker_limits broker_limits_of(const struct config *c)
 	        .max_subscriptions = (size_t)c->mqtt_max_subscriptions,
 	        .max_queued_messages = (size_t)c->mqtt_max_queued_messages,
 	        .max_queued_bytes = (size_t)c->mqtt_max_queued_bytes,
+	        .queue_memory = (size_t)c->mqtt_queue_memory,
 	        .max_session_expiry = (uint32_t)c->mqtt_max_session_expiry,
 	        .max_sessions = (size_t)c->mqtt_max_sessions,
 	        .max_retained = (size_t)c->mqtt_max_retained,

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "server/base/metrics.h"
+
 static void put(uint8_t *to, struct slice s)
 {
 	if (s.n > 0)
@@ -21,6 +23,7 @@ struct msg *msg_new(struct slice topic, struct slice props, struct slice payload
 	        .props_len = (uint32_t)props.n,
 	        .payload_len = (uint32_t)payload.n,
 	};
+	metric_add(METRIC_MESSAGE_BYTES, (int64_t)msg_size(m));
 	put(m->bytes, topic);
 	put(m->bytes + topic.n, props);
 	put(m->bytes + topic.n + props.n, payload);
@@ -31,7 +34,9 @@ struct msg *msg_unref(struct msg *m)
 {
 	/* Release what this thread read or wrote, acquire what the others did before the last one
 	 * frees it. */
-	if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
+	if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) {
+		metric_add(METRIC_MESSAGE_BYTES, -(int64_t)msg_size(m));
 		free(m);
+	}
 	return NULL;
 }

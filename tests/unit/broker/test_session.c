@@ -346,6 +346,73 @@ START_TEST(queue_bytes_are_bounded)
 }
 END_TEST
 
+static void send_big(struct peer *p, const char *topic, unsigned n)
+{
+	static char big[100001];
+	memset(big, 'x', sizeof(big) - 1);
+	for (unsigned i = 1; i <= n; i++) {
+		uint64_t now = clock_ms();
+		send_publish(p, topic, big, 1, i, 0);
+		while (clock_ms() == now) /* a turn of the loop */
+			;
+	}
+}
+
+/* Acknowledges and counts what comes, so long as something does. */
+static unsigned drink(struct peer *s)
+{
+	struct got g;
+	unsigned n = 0;
+	for (; next(s, &g); n++)
+		send_ack(s, MQTT_PUBACK, g.packet_id);
+	return n;
+}
+
+START_TEST(a_window_of_large_messages)
+{
+	struct rig *rig = rig_new(1);
+	struct peer *p = device(rig, 5, "d"), *s = backend(rig, 5, "s");
+	struct got g;
+	unsigned n = 0;
+	subscribe(s, "t", 1);
+	send_big(p, "t", 40);
+	while (next(s, &g))
+		n++;
+	ck_assert_uint_le(n, 12); /* a MiB and one more */
+	for (unsigned i = 1; i <= n; i++)
+		send_ack(s, MQTT_PUBACK, i);
+	ck_assert_uint_eq(drink(s) + n, 40);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(a_hub_full_of_messages)
+{
+	struct broker_limits l = {.queue_memory = 1000000};
+	struct rig *rig = rig_new_with(2, &l);
+	struct peer *p = device(rig, 5, "d");
+	for (unsigned i = 0; i < 2; i++) {
+		struct peer *s = stay(rig, 5, i ? "s2" : "s1", (struct connect_opts){0});
+		subscribe(s, i ? "small" : "big", 1);
+		peer_close(s);
+	}
+	int64_t before = metric_read(METRIC_DROPPED_QUEUE);
+	send_big(p, "big", 30);
+	ck_assert_int_ge(metric_read(METRIC_DROPPED_QUEUE) - before, 18);
+	ck_assert_int_lt(metric_read(METRIC_MESSAGE_BYTES), 1300000);
+	send_publish(p, "small", "x", 1, 1, 0); /* whoever has little may still get some */
+	ck_assert_uint_eq(drink(stay(rig, 5, "s2", (struct connect_opts){0})), 1);
+	struct peer *s = stay(rig, 5, "s1", (struct connect_opts){0});
+	unsigned n = drink(s);
+	ck_assert_uint_ge(n, 9);
+	ck_assert_uint_le(n, 12);
+	send_big(p, "big", 5); /* there is room again */
+	ck_assert_uint_eq(drink(s), 5);
+	rig_free(rig);
+	ck_assert_int_eq(metric_read(METRIC_MESSAGE_BYTES), 0);
+}
+END_TEST
+
 START_TEST(a_slow_reader)
 {
 	struct broker_limits l = {.output_soft_bytes = 1000, .output_hard_bytes = 3000};
@@ -438,6 +505,8 @@ int main(void)
 	tcase_add_test(t, messages_expire);
 	tcase_add_test(t, too_large_for_the_client);
 	tcase_add_test(t, queue_bytes_are_bounded);
+	tcase_add_test(t, a_window_of_large_messages);
+	tcase_add_test(t, a_hub_full_of_messages);
 	tcase_add_test(t, a_slow_reader);
 	tcase_add_test(t, aliases_to_clients);
 	tcase_add_test(t, ids_go_round);
