@@ -58,6 +58,10 @@ bool loop_timer_armed(const struct loop_timer *t);
 /* Registers a hook for the end of each turn, in the order of registration; stays for good. */
 void loop_add_hook(struct loop *loop, struct loop_hook *h);
 
+/* A socket was read in this turn. Under load the loop puts its turns off by up to a millisecond, as
+ * long as each of them then finds more than one. */
+void loop_note_work(struct loop *loop);
+
 /* Aborts when the caller is not on the loop's thread (once it runs): ownership, checked. */
 void loop_assert_here(const struct loop *loop);
 

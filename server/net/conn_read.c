@@ -151,6 +151,7 @@ static void discard(struct conn *c)
 
 void conn_readable(struct conn *c)
 {
+	loop_note_work(c->nl->loop);
 	if (c->state == CONN_LINGERING) {
 		discard(c);
 		return;
