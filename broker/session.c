@@ -141,6 +141,7 @@ static void session_free(struct session *s)
 	recheck_abandon(s);
 	if (sh->recheck_next == s)
 		sh->recheck_next = LIST_NEXT(s, all);
+	share_member_unref(s->share);
 	if (s->member)
 		map_remove(&sh->members, slice_make(&s->member, sizeof(s->member)));
 	map_remove(&sh->sessions, slice_make(s->key, s->key_len));

@@ -47,8 +47,15 @@ struct will {
 	uint32_t expiry;
 };
 
-/* What a session's shared groups know of it. */
+/*
+ * What a session's shared groups know of it. The one thing that loops share without mail: a session
+ * that is ready and busy in turns would have to tell each of its groups each time.
+ */
 enum share_state { SHARE_OFFLINE, SHARE_BUSY, SHARE_READY };
+struct share_member {
+	atomic_uint refs; /* of the session, of groups and of SUBSCRIBEs on their way to them */
+	atomic_int state; /* enum share_state, set by the session's loop */
+};
 
 struct session {
 	LIST_ENTRY(session) all;
@@ -67,8 +74,8 @@ struct session {
 	uint64_t member; /* number in shared groups, 0: in none */
 	uint32_t expiry; /* s; UINT32_MAX: never */
 	unsigned n_subs, n_shared;
-	unsigned match; /* its place among the matches of the message being routed */
-	enum share_state share_state;
+	unsigned match;             /* its place among the matches of the message being routed */
+	struct share_member *share; /* NULL: it never was in a group */
 	uint16_t key_len, id_off;
 	char key[];
 };

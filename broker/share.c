@@ -8,7 +8,7 @@
 struct member {
 	uint64_t number;
 	unsigned shard;
-	enum share_state state;
+	struct share_member *is;
 };
 
 struct group {
@@ -51,6 +51,8 @@ static void group_free(struct shard *sh, struct group *g)
 {
 	index_remove(sh->subs, g->filter, g, NULL);
 	map_remove(&sh->groups, slice_make(g->text, g->len));
+	for (unsigned i = 0; i < g->n; i++)
+		share_member_unref(g->members[i].is);
 	free(g->members);
 	free(g);
 }
@@ -72,25 +74,35 @@ static struct member *member_find(struct group *g, unsigned shard, uint64_t numb
 	return NULL;
 }
 
-void share_join(
-        struct shard *sh, struct slice text, unsigned member_shard, uint64_t number, int state)
+struct share_member *share_member_ref(struct share_member *m)
+{
+	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+	return m;
+}
+
+void share_member_unref(struct share_member *m)
+{
+	if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
+		free(m);
+}
+
+void share_join(struct shard *sh, struct slice text, unsigned member_shard, uint64_t number,
+        struct share_member *member)
 {
 	struct group *g = group_find(sh, text);
 	if (!g)
 		g = group_new(sh, text);
-	struct member *m = member_find(g, member_shard, number);
-	if (!m) {
-		if (g->n == g->size) {
-			unsigned size = g->size ? g->size * 2 : 4;
-			struct member *more = reallocarray(g->members, size, sizeof(*more));
-			if (!more)
-				abort();
-			g->members = more;
-			g->size = size;
-		}
-		m = &g->members[g->n++];
+	if (member_find(g, member_shard, number))
+		return;
+	if (g->n == g->size) {
+		unsigned size = g->size ? g->size * 2 : 4;
+		struct member *more = reallocarray(g->members, size, sizeof(*more));
+		if (!more)
+			abort();
+		g->members = more;
+		g->size = size;
 	}
-	*m = (struct member){number, member_shard, (enum share_state)state};
+	g->members[g->n++] = (struct member){number, member_shard, share_member_ref(member)};
 }
 
 static void leave_here(struct shard *sh, struct slice text, unsigned shard, uint64_t number)
@@ -99,6 +111,7 @@ static void leave_here(struct shard *sh, struct slice text, unsigned shard, uint
 	struct member *m = g ? member_find(g, shard, number) : NULL;
 	if (!m)
 		return;
+	share_member_unref(m->is);
 	*m = g->members[--g->n];
 	if (g->n == 0)
 		group_free(sh, g);
@@ -111,7 +124,7 @@ static struct member *pick(struct group *g, enum share_state least)
 	for (int want = SHARE_READY; want >= (int)least; want--) {
 		for (unsigned i = 0; i < g->n; i++) {
 			struct member *m = &g->members[(g->next + i) % g->n];
-			if ((int)m->state < want)
+			if (atomic_load_explicit(&m->is->state, memory_order_relaxed) < want)
 				continue;
 			g->next = (unsigned)(m - g->members) + 1;
 			return m;
@@ -122,7 +135,7 @@ static struct member *pick(struct group *g, enum share_state least)
 
 /* ---- mail between a member's shard and a group's home ---- */
 
-enum share_what { SHARE_LEAVE, SHARE_STATE, SHARE_RETURN, SHARE_DELIVER };
+enum share_what { SHARE_LEAVE, SHARE_RETURN, SHARE_DELIVER };
 
 struct share_mail {
 	struct mail mail;
@@ -131,7 +144,6 @@ struct share_mail {
 	uint64_t number;
 	unsigned from;
 	enum share_what what;
-	enum share_state state;
 	uint16_t len;
 	char text[];
 };
@@ -161,13 +173,8 @@ static void share_arrived(struct mail *mail)
 	struct share_mail *m = container_of(mail, struct share_mail, mail);
 	struct slice text = slice_make(m->text, m->len);
 	struct group *g = group_find(m->to, text);
-	struct member *member = g ? member_find(g, m->from, m->number) : NULL;
 	switch (m->what) {
 	case SHARE_LEAVE: leave_here(m->to, text, m->from, m->number); break;
-	case SHARE_STATE:
-		if (member)
-			member->state = m->state;
-		break;
 	case SHARE_RETURN:
 		if (g)
 			share_dispatch(m->to, g, m->msg);
@@ -245,31 +252,22 @@ uint64_t share_number(struct session *s)
 	struct shard *sh = s->shard;
 	if (!s->member) {
 		s->member = ++sh->next_member;
+		s->share = mem_new(sizeof(*s->share));
+		atomic_init(&s->share->refs, 1);
 		if (map_put(&sh->members, slice_make(&s->member, sizeof(s->member)), s, NULL) != 0)
 			abort();
+		share_tell(s);
 	}
 	return s->member;
 }
 
 void share_tell(struct session *s)
 {
-	if (s->n_shared == 0)
+	if (!s->share)
 		return;
 	enum share_state now = !session_writable(s) ? SHARE_OFFLINE
 	        : out_has_room(s)                   ? SHARE_READY
 	                                            : SHARE_BUSY;
-	if (now == s->share_state)
-		return;
-	s->share_state = now;
-	const struct sub *sub;
-	LIST_FOREACH (sub, &s->subs, entry) {
-		if (!sub->shared)
-			continue;
-		struct slice text = filter_text(sub->of.filter);
-		struct shard *home = share_home(s->shard->b, text);
-		struct share_mail *mail = share_mail_new(s->shard, home, SHARE_STATE, text);
-		mail->number = s->member;
-		mail->state = now;
-		mail_post(home->box, &mail->mail);
-	}
+	if (atomic_load_explicit(&s->share->state, memory_order_relaxed) != (int)now)
+		atomic_store_explicit(&s->share->state, now, memory_order_relaxed);
 }

@@ -14,11 +14,13 @@ struct group;
 struct shard *share_home(struct broker *b, struct slice text);
 
 /* A member joins: the group is made if needed. On the home shard. */
-void share_join(
-        struct shard *sh, struct slice text, unsigned member_shard, uint64_t member, int state);
-/* From anywhere: a member leaves, or is ready, busy, offline now. */
+void share_join(struct shard *sh, struct slice text, unsigned member_shard, uint64_t number,
+        struct share_member *member);
+/* From anywhere: a member leaves. */
 void share_leave(struct shard *sh, struct slice text, uint64_t member);
-/* Tells the groups of a session when it became ready, busy or offline. */
+struct share_member *share_member_ref(struct share_member *m);
+void share_member_unref(struct share_member *m); /* NULL is fine */
+/* Notes for the groups of a session whether it is ready, busy or offline now. */
 void share_tell(struct session *s);
 /* A message of a group that its chosen member cannot deliver any more: to another member. */
 void share_return(struct shard *sh, struct slice text, struct msg *m);

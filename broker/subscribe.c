@@ -93,8 +93,8 @@ struct sub_job {
 	struct broker_client *client; /* NULL: gone */
 	atomic_bool abandoned;        /* the same for other loops: nobody wants what they find */
 	struct shard *shard;
-	uint64_t member; /* the session's number, where a filter is shared */
-	int member_state;
+	uint64_t member;         /* the session's number, where a filter is shared */
+	struct share_member *is; /* the same to the groups */
 	struct found *live; /* retained messages that were published meanwhile, see subscribe_saw */
 	unsigned n_live;
 	unsigned waiting; /* parts under way */
@@ -117,6 +117,7 @@ static void job_free(struct sub_job *job)
 	for (unsigned i = 0; i < job->n_live; i++)
 		msg_unref(job->live[i].msg);
 	free(job->live);
+	share_member_unref(job->is);
 	free(job->items);
 	free(job->codes);
 	free(job->text);
@@ -186,8 +187,7 @@ static void part_note(struct part *part)
 		if (item->code >= 0x80 || item->silent)
 			continue;
 		if (item->shared && item->home == sh->index)
-			share_join(sh, item->filter, job->shard->index, job->member,
-			        job->member_state);
+			share_join(sh, item->filter, job->shard->index, job->member, job->is);
 		if (item->note)
 			route_note(sh, item->match, item->home, item->shared, true);
 	}
@@ -473,8 +473,7 @@ void subscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 	}
 	if (shared) {
 		job->member = share_number(c->session);
-		share_tell(c->session);
-		job->member_state = (int)c->session->share_state;
+		job->is = share_member_ref(c->session->share);
 	}
 	c->sub_job = job;
 	job_send(job);
