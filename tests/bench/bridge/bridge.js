@@ -32,7 +32,6 @@ async function flush() {
     return `($${3 * i + 1},$${3 * i + 2},$${3 * i + 3})`;
   });
   await db.query({
-    name: `insert${batch.length}`,
     text: `INSERT INTO telemetry (device_id, received_at, sealed) VALUES ${places.join(',')}`,
     values,
   });
