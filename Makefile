@@ -132,6 +132,12 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(ALL_LIBS)
 	@$(CC) $(CFLAGS) $(HF_CFLAGS) -MMD -MP -MF $@.d $(HF_LDFLAGS) -fsanitize=fuzzer -o $@ $< \
 		-Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(HF_LIBS)
 
+# The store stage alone, for make bench.
+$(BUILD)/bench/store_bench: tests/bench/store_bench.c $(BUILD)/lib/storage.a $(BUILD)/lib/base.a
+	@mkdir -p $(@D)
+	@echo "  BENCH $<"
+	@$(CC) $(CFLAGS) $(HF_CFLAGS) $(HF_LDFLAGS) -o $@ $^ $(HF_LIBS)
+
 clean:
 	rm -rf build
 
