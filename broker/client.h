@@ -103,8 +103,9 @@ bool connect_received(struct broker_client *c, const struct mqtt_frame *f);
 void connect_refuse(struct broker_client *c, uint8_t code, enum end_reason why);
 /* The connection closed while somebody was asked. */
 void connect_abandon(struct broker_client *c);
-/* Its principal may have changed while it is connecting: it is asked for again afterwards. */
-void connect_note_change(struct broker_client *c);
+/* The principals of those who are connecting may have changed: they are asked for again afterwards.
+ */
+void connect_note_change(struct shard *sh);
 
 /* publish.c */
 void publish_received(struct broker_client *c, const struct mqtt_frame *f);

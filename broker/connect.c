@@ -14,6 +14,7 @@
 
 /* A CONNECT that waits for answers. It outlives its connection until they are there. */
 struct connecting {
+	LIST_ENTRY(connecting) entry; /* of the shard */
 	struct auth_request auth;
 	struct qos2_load load;
 	struct mqtt_connect con; /* slices into bytes */
@@ -28,6 +29,7 @@ struct connecting {
 
 static void connecting_free(struct connecting *k)
 {
+	LIST_REMOVE(k, entry);
 	if (k->client)
 		k->client->connecting = NULL;
 	principal_unref(k->auth.principal);
@@ -43,10 +45,11 @@ void connect_abandon(struct broker_client *c)
 	c->connecting = NULL;
 }
 
-void connect_note_change(struct broker_client *c)
+void connect_note_change(struct shard *sh)
 {
-	if (c->connecting)
-		c->connecting->changed = true;
+	struct connecting *k;
+	LIST_FOREACH (k, &sh->connecting, entry)
+		k->changed = true;
 }
 
 void connect_refuse(struct broker_client *c, uint8_t code, enum end_reason why)
@@ -303,6 +306,7 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 	memcpy(k->bytes, f->body.p, k->n);
 	k->shard = c->shard;
 	k->client = c;
+	LIST_INSERT_HEAD(&c->shard->connecting, k, entry);
 	struct mqtt_frame copy = *f;
 	copy.body = slice_make(k->bytes, k->n);
 	mqtt_decode_connect(&copy, &k->con, &code); /* as a moment ago */

@@ -105,12 +105,11 @@ static void change_arrived(struct mail *mail)
 	struct session *own = m->is_key ? NULL : session_find_device(sh, id);
 	bool search = m->is_key || sh->n_modules > 0;
 	struct broker_client *c, *next;
-	for (c = LIST_FIRST(&sh->clients); c; c = next) {
+	/* Who is connecting was perhaps judged by what was true a moment ago. */
+	connect_note_change(sh);
+	for (c = search ? LIST_FIRST(&sh->clients) : NULL; c; c = next) {
 		next = LIST_NEXT(c, all);
-		/* Who is connecting was perhaps judged by what was true a moment ago. */
-		if (c->connecting)
-			connect_note_change(c);
-		else if (search && c->state == CLIENT_ON && c->session != own &&
+		if (c->state == CLIENT_ON && c->session != own &&
 		        concerns(c->session->principal, m->is_key, id))
 			recheck_session(c->session);
 	}
@@ -151,9 +150,7 @@ static void gone_arrived(struct mail *mail)
 	struct gone_mail *m = container_of(mail, struct gone_mail, mail);
 	struct shard *sh = m->shard;
 	struct session *s, *next;
-	struct broker_client *connecting;
-	LIST_FOREACH (connecting, &sh->clients, all)
-		connect_note_change(connecting);
+	connect_note_change(sh);
 	for (s = LIST_FIRST(&sh->session_list); s; s = next) {
 		next = LIST_NEXT(s, all);
 		if (s->principal->device_key != m->device_key)
@@ -208,9 +205,7 @@ static void all_arrived(struct mail *mail)
 {
 	struct all_mail *m = container_of(mail, struct all_mail, mail);
 	struct shard *sh = m->shard;
-	struct broker_client *c;
-	LIST_FOREACH (c, &sh->clients, all)
-		connect_note_change(c);
+	connect_note_change(sh);
 	sh->recheck_next = LIST_FIRST(&sh->session_list);
 	if (!sh->recheck_running) {
 		sh->recheck_running = true;

@@ -100,6 +100,7 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	sh->index = index;
 	LIST_INIT(&sh->clients);
 	LIST_INIT(&sh->ending);
+	LIST_INIT(&sh->connecting);
 	LIST_INIT(&sh->starved);
 	LIST_INIT(&sh->session_list);
 	TAILQ_INIT(&sh->replays);

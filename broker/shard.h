@@ -29,6 +29,7 @@ struct limits {
 
 LIST_HEAD(client_list, broker_client);
 LIST_HEAD(session_list, session);
+LIST_HEAD(connecting_list, connecting);
 TAILQ_HEAD(part_list, part);
 LIST_HEAD(remote_group_list, remote_group);
 
@@ -41,6 +42,7 @@ struct shard {
 	struct limits *limits;
 
 	struct client_list clients; /* all but those on their way to another loop */
+	struct connecting_list connecting;
 	struct client_list ending;  /* closing; their session lets go of them in the next turn */
 	struct client_list starved; /* not read until the store has caught up */
 	struct mail reap;
