@@ -4,6 +4,7 @@
 #define BAD ERR_MALFORMED, END_MALFORMED
 #define WRONG ERR_PROTOCOL, END_PROTOCOL
 #define NO_NAME ERR_INVALID, END_TOPIC_NAME
+#define NO_TEXT ERR_MALFORMED, END_TOPIC_NAME
 #define FINE 0, END_NORMAL
 
 static const struct {
@@ -42,10 +43,11 @@ static const struct {
         {"property length over the body", 5, "30 {<a> 05 01 01}", BAD},
         {"property length of five bytes", 5, "30 {<a> 8080808001}", BAD},
 
-        {"[MQTT-3.3.2-1] topic: not UTF-8", 4, "30 {0001 ff}", BAD},
-        {"[MQTT-1.5.4-1] topic: surrogate", 5, "30 {0003 eda080 {}}", BAD},
-        {"[MQTT-1.5.4-1] topic: overlong NUL", 5, "30 {0002 c080 {}}", BAD},
-        {"[MQTT-1.5.4-1] topic: cut short behind 9 bytes", 4, "30 {000b 'abcdefghi' e282}", BAD},
+        {"[MQTT-3.3.2-1] topic: not UTF-8", 4, "30 {0001 ff}", NO_TEXT},
+        {"[MQTT-1.5.4-1] topic: surrogate", 5, "30 {0003 eda080 {}}", NO_TEXT},
+        {"[MQTT-1.5.4-1] topic: overlong NUL", 5, "30 {0002 c080 {}}", NO_TEXT},
+        {"[MQTT-1.5.4-1] topic: cut short behind 9 bytes", 4, "30 {000b 'abcdefghi' e282}",
+                NO_TEXT},
         {"topic: two, three, four bytes", 5, "30 {0009 c3a9 e282ac f09f9880 {}}", FINE},
         {"[MQTT-4.7.3-2] topic: NUL", 5, "30 {0003 'a' 00 'b' {}}", NO_NAME},
         {"[MQTT-4.7.3-2] topic: NUL, 3.1.1", 4, "30 {0001 00}", NO_NAME},
