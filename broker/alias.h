@@ -7,8 +7,8 @@
 struct alias_in;
 struct alias_out;
 
-/* Client to hub. Sets alias (1 to max, checked by the caller) to topic; 0, ERR_NOMEM, ERR_QUOTA when
- * the topics are too long together. */
+/* Client to hub. Sets alias (1 to max, checked by the caller) to topic; 0, ERR_NOMEM, ERR_QUOTA
+ * when the topics are too long together. */
 int alias_in_set(struct alias_in **table, unsigned max, uint16_t alias, struct slice topic);
 /* The topic of an alias, empty if it has none. */
 struct slice alias_in_get(const struct alias_in *table, uint16_t alias);
