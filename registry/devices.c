@@ -97,13 +97,20 @@ static json_t *render(
 	        });
 }
 
+/* The id as the store wants it; false: no device has such a one. */
+static bool id_text(struct slice id, char ret[static DEVICE_ID_MAX + 1])
+{
+	if (!device_id_valid(id))
+		return false;
+	memcpy(ret, id.p, id.n);
+	ret[id.n] = '\0';
+	return true;
+}
+
 static int get(struct registry *r, struct slice id, struct device_record *ret)
 {
-	char text[DEVICE_ID_MAX + 1] = "";
-	if (!device_id_valid(id))
-		return ERR_NOT_FOUND;
-	memcpy(text, id.p, id.n);
-	return r->store.device_get(r->store.ctx, text, ret);
+	char text[DEVICE_ID_MAX + 1];
+	return id_text(id, text) ? r->store.device_get(r->store.ctx, text, ret) : ERR_NOT_FOUND;
 }
 
 /* The device was written: everybody forgets what it was, and the caller is shown what it is. */
@@ -356,11 +363,8 @@ int registry_device_delete(struct registry *r, struct slice id, struct registry_
 
 int registry_device_key(struct registry *r, struct slice id, uint64_t *ret)
 {
-	_cleanup_(device_record_done) struct device_record rec = {0};
-	int err = get(r, id, &rec);
-	if (err == 0)
-		*ret = rec.device_key;
-	return err;
+	char text[DEVICE_ID_MAX + 1];
+	return id_text(id, text) ? r->store.device_key(r->store.ctx, text, ret) : ERR_NOT_FOUND;
 }
 
 int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_disabled)

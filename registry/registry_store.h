@@ -111,6 +111,8 @@ struct registry_store {
 	 * times). */
 	int (*device_insert)(void *ctx, struct device_record *r);
 	int (*device_get)(void *ctx, const char *id, struct device_record *ret);
+	/* Its device_key alone: also of a device whose record was altered. */
+	int (*device_key)(void *ctx, const char *id, uint64_t *ret);
 	/* Ordered by id (bytewise), ids greater than after (NULL: from the start). *ret_n <= limit;
 	 * records to be done with by the caller, the array freed. */
 	int (*device_list)(void *ctx, const char *after, unsigned limit, struct device_record **ret,

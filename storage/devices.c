@@ -208,6 +208,20 @@ static int device_get(void *ctx, const char *id, struct device_record *ret)
 	return err < 0 ? err : device_read(s, res, 0, ret);
 }
 
+static int device_key(void *ctx, const char *id, uint64_t *ret)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+
+	pg_put_text(&p, id);
+	int err = pool_call(ctx, "SELECT device_key FROM holdfast.devices WHERE id = $1", &p, &res);
+	if (err == 0 && PQntuples(res) == 0)
+		return ERR_NOT_FOUND;
+	if (err == 0)
+		*ret = (uint64_t)pg_get_i64(res, 0, 0);
+	return err;
+}
+
 static void free_list(struct device_record *list, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -278,6 +292,7 @@ void devices_port(struct registry_store *port)
 {
 	port->device_insert = device_insert;
 	port->device_get = device_get;
+	port->device_key = device_key;
 	port->device_list = device_list;
 	port->device_update = device_update;
 	port->device_delete = device_delete;

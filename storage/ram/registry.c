@@ -177,6 +177,20 @@ static int device_get(void *ctx, const char *id, struct device_record *ret)
 	return leave(s, err);
 }
 
+static int device_key(void *ctx, const char *id, uint64_t *ret)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (enter(s)) {
+		err = find_device(s, id, &i) ? 0 : ERR_NOT_FOUND;
+		if (err == 0)
+			*ret = device_at(s, i)->device_key;
+	}
+	return leave(s, err);
+}
+
 static int device_list(
         void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
 {
@@ -478,6 +492,7 @@ struct registry_store ram_registry(struct ram_store *s)
 	        .mac = ram_mac,
 	        .device_insert = device_insert,
 	        .device_get = device_get,
+	        .device_key = device_key,
 	        .device_list = device_list,
 	        .device_update = device_update,
 	        .device_delete = device_delete,

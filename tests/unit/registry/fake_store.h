@@ -37,6 +37,17 @@ static inline int fake_device_get(void *ctx, const char *id, struct device_recor
 	return err;
 }
 
+static inline int fake_device_key(void *ctx, const char *id, uint64_t *ret)
+{
+	struct fake *f = ctx;
+	pthread_mutex_lock(&f->mutex);
+	int i = fake_find_device(f, id), err = f->err ? f->err : i < 0 ? ERR_NOT_FOUND : 0;
+	if (err == 0)
+		*ret = f->devices[i].device_key;
+	pthread_mutex_unlock(&f->mutex);
+	return err;
+}
+
 static inline int fake_device_list(
         void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
 {
@@ -210,6 +221,7 @@ static inline struct registry_store fake_store(struct fake *f)
 	        .mac = fake_mac,
 	        .device_insert = fake_device_insert,
 	        .device_get = fake_device_get,
+	        .device_key = fake_device_key,
 	        .device_list = fake_device_list,
 	        .device_update = fake_device_update,
 	        .device_delete = fake_device_delete,

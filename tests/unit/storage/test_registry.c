@@ -336,6 +336,7 @@ START_TEST(refuses_swapped_keys)
 {
 	struct fx_store f;
 	struct device_record a, b, got;
+	uint64_t number = 0;
 	struct lookup l;
 	struct access_key_record key;
 
@@ -347,6 +348,10 @@ START_TEST(refuses_swapped_keys)
 	        " (SELECT primary_key FROM holdfast.devices WHERE id = 'a')"
 	        " WHERE id = 'b'");
 	ck_assert_int_eq(f.registry.device_get(f.registry.ctx, "b", &got), ERR_CORRUPT);
+	/* What it sent is found all the same. */
+	ck_assert_int_eq(f.registry.device_key(f.registry.ctx, "b", &number), 0);
+	ck_assert_uint_eq(number, b.device_key);
+	ck_assert_int_eq(f.registry.device_key(f.registry.ctx, "c", &number), ERR_NOT_FOUND);
 	f.answered = 0;
 	ask(&f, &l, false, "b");
 	ck_assert(fx_wait(&f, &f.answered, 1, 5000));
