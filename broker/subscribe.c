@@ -16,6 +16,7 @@
  * one SUBSCRIBE after the other one each turn. */
 #define FIRST_SLICE_US 500
 #define SLICE_US 3000
+#define FOUND_COST 128 /* bytes that a message found counts for beside its own: its time */
 
 /* ---- filters, once for all sessions of a loop ---- */
 
@@ -164,7 +165,7 @@ static bool keep_found(const struct retained *r, void *arg)
 		metric_inc(METRIC_DROPPED_QUEUE);
 		return false;
 	}
-	part->bytes += msg_size(r->msg);
+	part->bytes += msg_size(r->msg) + FOUND_COST;
 	if (part->n == part->size) {
 		unsigned size = part->size ? part->size * 2 : 8;
 		struct found *more = reallocarray(part->found, size, sizeof(*more));
