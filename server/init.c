@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
-#include <pwd.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -14,6 +12,7 @@
 #include "server/base/crypto.h"
 #include "server/base/err.h"
 #include "server/init_cert.h"
+#include "server/init_home.h"
 
 #define MASTER_KEY_LEN CRYPTO_KEY_LEN
 #define OWNER_TOKEN_LEN 32
@@ -34,104 +33,17 @@ static void bio_freep(BIO **bio)
 	BIO_free(*bio);
 }
 
-static int fail(char *error, int err, const char *fmt, ...) HF_PRINTF(3, 4);
-static int fail(char *error, int err, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(error, INIT_ERROR_LEN, fmt, ap);
-	va_end(ap);
-	return err;
-}
-
-static int fail_errno(char *error, const char *what, const char *path)
-{
-	return fail(error, errno == EACCES || errno == EPERM ? ERR_DENIED : ERR_IO, "%s %s: %s",
-	        what, path, strerror(errno));
-}
-
-static const char *user_name(uid_t uid, char buf[static 32])
-{
-	const struct passwd *user = getpwuid(uid);
-
-	if (user)
-		snprintf(buf, 32, "%s", user->pw_name);
-	else
-		snprintf(buf, 32, "user %u", (unsigned)uid);
-	return buf;
-}
-
 /* ---- folders ---- */
-
-/* mkdir -p for what is above the home. */
-static int make_parents(const char *path, char *error)
-{
-	_cleanup_free_ char *copy = strdup(path);
-
-	if (!copy)
-		return fail(error, ERR_NOMEM, "out of memory");
-	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
-			return fail_errno(error, "cannot make the folder", copy);
-		*slash = '/';
-	}
-	return 0;
-}
-
-/* A home of somebody else is never touched: with its keys it is not ours to open or to complete. */
-static int check_owner(const char *path, int fd, char *error)
-{
-	char owner[32], self[32];
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return fail_errno(error, "cannot look at the home folder", path);
-	if (st.st_uid == geteuid())
-		return 0;
-	return fail(error, ERR_DENIED,
-	        "the home folder %s belongs to %s, not to %s: set HOLDFAST_HOME to another", path,
-	        user_name(st.st_uid, owner), user_name(geteuid(), self));
-}
-
-static int open_home(const char *path, int *ret, char *error)
-{
-	_cleanup_close_ int path_fd = -1;
-	_cleanup_close_ int fd = -1;
-	int err;
-
-	err = make_parents(path, error);
-	if (err < 0)
-		return err;
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return fail_errno(error, "cannot make the home folder", path);
-	/* Whose it is comes before whether it can be opened: the clearer of the two messages. */
-	path_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (path_fd < 0)
-		return fail_errno(error, "cannot reach the home folder", path);
-	err = check_owner(path, path_fd, error);
-	if (err < 0)
-		return err;
-	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return fail_errno(error, "cannot open the home folder", path);
-	if (fchmod(fd, 0700) < 0)
-		return fail_errno(error, "cannot close to others the home folder", path);
-	*ret = fd;
-	fd = -1;
-	return 0;
-}
 
 static int open_folder(const struct init *in, const char *name, int *ret)
 {
 	int fd;
 
 	if (mkdirat(in->home, name, 0700) < 0 && errno != EEXIST)
-		return fail_errno(in->error, "cannot make the folder", name);
+		return init_fail_errno(in->error, "cannot make the folder", name);
 	fd = openat(in->home, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return fail_errno(in->error, "cannot open the folder", name);
+		return init_fail_errno(in->error, "cannot open the folder", name);
 	*ret = fd;
 	return 0;
 }
@@ -169,13 +81,13 @@ static int write_file(
 
 	snprintf(tmp, sizeof(tmp), ".%s.new", name);
 	if (unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
-		return fail_errno(in->error, "cannot remove the left-over file", tmp);
+		return init_fail_errno(in->error, "cannot remove the left-over file", tmp);
 	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0)
-		return fail_errno(in->error, "cannot make the file", name);
+		return init_fail_errno(in->error, "cannot make the file", name);
 	if (fchmod(fd, mode) < 0 || write_all(fd, data) < 0 || fsync(fd) < 0 ||
 	        renameat(dir, tmp, dir, name) < 0 || fsync(dir) < 0) {
-		int err = fail_errno(in->error, "cannot write the file", name);
+		int err = init_fail_errno(in->error, "cannot write the file", name);
 
 		unlinkat(dir, tmp, 0);
 		return err;
@@ -189,7 +101,7 @@ static int write_bio(const struct init *in, int dir, const char *name, mode_t mo
 	long n;
 
 	if (!pem)
-		return fail(in->error, ERR_CRYPTO, "cannot encode %s", name);
+		return init_fail(in->error, ERR_CRYPTO, "cannot encode %s", name);
 	n = BIO_get_mem_data(pem, &data);
 	return write_file(in, dir, name, mode, slice_make(data, (size_t)n));
 }
@@ -206,10 +118,10 @@ static int make_settings(const struct init *in)
 		return 0;
 	out = open_memstream(&text, &n);
 	if (!out)
-		return fail(in->error, ERR_NOMEM, "out of memory");
+		return init_fail(in->error, ERR_NOMEM, "out of memory");
 	config_print_template(out);
 	if (fclose(out) != 0)
-		return fail(in->error, ERR_NOMEM, "out of memory");
+		return init_fail(in->error, ERR_NOMEM, "out of memory");
 	return write_file(in, in->home, "holdfast.ini", 0600, slice_make(text, n));
 }
 
@@ -221,7 +133,8 @@ static int open_pem(const struct init *in, const char *name, FILE **ret)
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
 
 	if (!f) {
-		int err = fail(in->error, ERR_IO, "cannot read tls/%s: %s", name, strerror(errno));
+		int err = init_fail(
+		        in->error, ERR_IO, "cannot read tls/%s: %s", name, strerror(errno));
 
 		if (fd >= 0)
 			close(fd);
@@ -244,7 +157,8 @@ static int read_key(const struct init *in, const char *name, EVP_PKEY **ret)
 		return err;
 	key = PEM_read_PrivateKey(f, NULL, NULL, none);
 	if (!key)
-		return fail(in->error, ERR_INVALID, "tls/%s is not a private key in PEM", name);
+		return init_fail(
+		        in->error, ERR_INVALID, "tls/%s is not a private key in PEM", name);
 	*ret = key;
 	return 0;
 }
@@ -259,7 +173,8 @@ static int read_cert(const struct init *in, const char *name, X509 **ret)
 		return err;
 	cert = PEM_read_X509(f, NULL, NULL, NULL);
 	if (!cert)
-		return fail(in->error, ERR_INVALID, "tls/%s is not a certificate in PEM", name);
+		return init_fail(
+		        in->error, ERR_INVALID, "tls/%s is not a certificate in PEM", name);
 	*ret = cert;
 	return 0;
 }
@@ -275,7 +190,7 @@ static int read_or_make_key(const struct init *in, const char *name, EVP_PKEY **
 		return read_key(in, name, ret);
 	err = init_cert_key(&key);
 	if (err < 0)
-		return fail(in->error, err, "cannot make a key: %s", err_text(err));
+		return init_fail(in->error, err, "cannot make a key: %s", err_text(err));
 	pem = init_cert_key_pem(key);
 	err = write_bio(in, in->tls, name, 0600, pem);
 	if (err < 0)
@@ -299,13 +214,14 @@ static int make_authority(const struct init *in, EVP_PKEY **ret_key, X509 **ret_
 		if (err < 0)
 			return err;
 		if (X509_check_private_key(cert, key) != 1)
-			return fail(in->error, ERR_INVALID,
+			return init_fail(in->error, ERR_INVALID,
 			        "tls/ca.key is not the key of tls/ca.pem: put the right one there, "
 			        "or remove both");
 	} else {
 		err = init_cert_authority(key, &cert);
 		if (err < 0)
-			return fail(in->error, err, "cannot make tls/ca.pem: %s", err_text(err));
+			return init_fail(
+			        in->error, err, "cannot make tls/ca.pem: %s", err_text(err));
 		pem = init_cert_pem(cert);
 		err = write_bio(in, in->tls, "ca.pem", 0644, pem);
 		if (err < 0)
@@ -354,12 +270,12 @@ static int make_certificates(const struct init *in)
 	if (exists(in->tls, "server.pem")) {
 		if (exists(in->tls, "server.key"))
 			return 0;
-		return fail(in->error, ERR_INVALID,
+		return init_fail(in->error, ERR_INVALID,
 		        "tls/server.pem is there but its key, tls/server.key, is not: put it back, "
 		        "or remove the certificate");
 	}
 	if (exists(in->tls, "ca.pem") && !exists(in->tls, "ca.key"))
-		return fail(in->error, ERR_INVALID,
+		return init_fail(in->error, ERR_INVALID,
 		        "tls/server.pem is missing, and so is tls/ca.key, which would sign a new "
 		        "one");
 	err = make_authority(in, &ca_key, &ca);
@@ -371,7 +287,7 @@ static int make_certificates(const struct init *in)
 	list_names(in->config, host, names);
 	err = init_cert_server(key, ca, ca_key, names, &cert);
 	if (err < 0)
-		return fail(in->error, err, "cannot make tls/server.pem: %s", err_text(err));
+		return init_fail(in->error, err, "cannot make tls/server.pem: %s", err_text(err));
 	pem = init_cert_pem(cert);
 	return write_bio(in, in->tls, "server.pem", 0644, pem);
 }
@@ -399,7 +315,7 @@ static int make_master_key(const struct init *in)
 		return 0;
 	/* What is in the database opens with the key that was lost, and with no other. */
 	if (exists(in->home, "postgres"))
-		return fail(in->error, ERR_CONFLICT,
+		return init_fail(in->error, ERR_CONFLICT,
 		        "secrets/master.key is missing, but postgres/ holds data that it opens: "
 		        "put it "
 		        "back, or remove both");
@@ -448,7 +364,7 @@ static int make_owner_connection(const struct init *in)
 	        exists(in->secrets, "owner.connection"))
 		return 0;
 	if (in->config->hub_name.n == 0)
-		return fail(in->error, ERR_INVALID,
+		return init_fail(in->error, ERR_INVALID,
 		        "hub.name is empty: it needs a host name for the connection strings");
 	crypto_random(key, sizeof(key));
 	crypto_base64_encode(slice_make(key, sizeof(key)), key_text);
@@ -456,7 +372,7 @@ static int make_owner_connection(const struct init *in)
 	        in->config->hub_name.items[0], key_text);
 	if (n < 0) {
 		line = NULL;
-		err = fail(in->error, ERR_NOMEM, "out of memory");
+		err = init_fail(in->error, ERR_NOMEM, "out of memory");
 	} else {
 		err = write_file(
 		        in, in->secrets, "owner.connection", 0600, slice_make(line, (size_t)n));
@@ -479,14 +395,14 @@ int init_home(const struct config *c, char error[static INIT_ERROR_LEN])
 	struct init in = {.config = c, .error = error};
 	int err;
 
-	err = open_home(c->home, &home, error);
+	err = init_home_open(c->home, &home, error);
 	if (err < 0)
 		return err;
 	in.home = home;
 	/* Two inits at once: the second waits, then finds all there. Not the lock of serve, so that
 	 * init also works beside a running hub. */
 	if (flock(home, LOCK_EX) < 0)
-		return fail_errno(error, "cannot lock the home folder", c->home);
+		return init_fail_errno(error, "cannot lock the home folder", c->home);
 	if ((err = open_folder(&in, "tls", &tls)) < 0 ||
 	        (err = open_folder(&in, "secrets", &secrets)) < 0)
 		return err;
@@ -497,40 +413,6 @@ int init_home(const struct config *c, char error[static INIT_ERROR_LEN])
 		if (err < 0)
 			return err;
 	}
-	return fsync(home) < 0 ? fail_errno(error, "cannot flush the home folder", c->home) : 0;
-}
-
-int home_lock(const char *home, int *ret_fd, char error[static INIT_ERROR_LEN])
-{
-	_cleanup_close_ int dir = open(home, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int fd = -1;
-	char pid[16] = "";
-	int err;
-
-	if (dir < 0)
-		return fail(error, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
-		        "the home folder %s cannot be opened: %s%s", home, strerror(errno),
-		        errno == ENOENT ? "; make it with `holdfast init`" : "");
-	err = check_owner(home, dir, error);
-	if (err < 0)
-		return err;
-	fd = openat(dir, ".lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fail_errno(error, "cannot open the lock of", home);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		ssize_t n = errno == EWOULDBLOCK ? pread(fd, pid, sizeof(pid) - 1, 0) : -1;
-
-		if (n < 0)
-			return fail_errno(error, "cannot lock", home);
-		pid[strspn(pid, "0123456789")] = '\0';
-		return fail(error, ERR_EXISTS, "another hub (process %s) uses the home folder %s",
-		        pid[0] ? pid : "unknown", home);
-	}
-	/* For the message above only; the lock itself is the kernel's. */
-	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, strlen(pid), 0) < 0)
-		return fail_errno(error, "cannot write the lock of", home);
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+	return fsync(home) < 0 ? init_fail_errno(error, "cannot flush the home folder", c->home)
+	                       : 0;
 }

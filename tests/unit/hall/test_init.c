@@ -241,12 +241,50 @@ START_TEST(refuses_what_is_no_folder_of_ours)
 	ck_assert_int_lt(init_home(config, error), 0);
 	ck_assert_ptr_nonnull(strstr(error, home));
 	config = config_unref(config);
-	/* The root folder is root's, or, where we are root, full of others' things and never made
-	 * 0700. */
 	if (geteuid() != 0) {
 		ck_assert_int_eq(config_load("/usr", NULL, &config, why), 0);
 		ck_assert_int_eq(init_home(config, error), ERR_DENIED);
 		ck_assert_ptr_nonnull(strstr(error, "belongs to root"));
+	}
+}
+END_TEST
+
+/* What is used by others as well stays as open as it is. */
+START_TEST(refuses_a_folder_of_others)
+{
+	run("mkdir -p a/home/precious && chmod 0755 a/home");
+	ck_assert_int_eq(init_home(config, error), ERR_DENIED);
+	ck_assert_ptr_nonnull(strstr(error, "holds other files"));
+	ck_assert_ptr_null(strchr(error, '\n'));
+	ck_assert_uint_eq(mode_of("."), 0755);
+	run("rmdir a/home/precious && chmod 1777 a/home");
+	ck_assert_int_eq(init_home(config, error), ERR_DENIED);
+	ck_assert_ptr_nonnull(strstr(error, "sticky"));
+	ck_assert_uint_eq(mode_of("."), 01777);
+	run("test -z \"$(ls -A a/home)\"");
+	if (geteuid() == 0) {
+		char why[CONFIG_ERROR_LEN];
+
+		config = config_unref(config);
+		ck_assert_int_eq(config_load("/.", NULL, &config, why), 0);
+		ck_assert_int_eq(init_home(config, error), ERR_DENIED);
+		ck_assert_ptr_nonnull(strstr(error, "root folder"));
+	}
+}
+END_TEST
+
+/* Made and partly filled before init: a volume, mounted secrets, a cluster. */
+START_TEST(takes_what_was_prepared)
+{
+	static const char *const prepared[] = {"lost+found", "tls", "secrets", ".run.lock other"};
+	char command[128];
+
+	for (size_t i = 0; i < ARRAY_LEN(prepared); i++) {
+		snprintf(command, sizeof(command), "mkdir -p a/home && cd a/home && mkdir %s",
+		        prepared[i]);
+		run(command);
+		ck_assert_msg(init_home(config, error) == 0, "%s: %s", prepared[i], error);
+		run("rm -r a/home");
 	}
 }
 END_TEST
@@ -294,6 +332,8 @@ int main(void)
 	tcase_add_test(tests, leaves_mounted_secrets_alone);
 	tcase_add_test(tests, closes_an_open_home);
 	tcase_add_test(tests, refuses_what_is_no_folder_of_ours);
+	tcase_add_test(tests, refuses_a_folder_of_others);
+	tcase_add_test(tests, takes_what_was_prepared);
 	tcase_add_test(tests, one_process_has_the_lock);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
