@@ -1,6 +1,7 @@
 /*
  * What the hub's own role may do: read and write rows, never change the schema, never alter stored
- * telemetry. Applied anew after every migration, so that this file is the whole truth.
+ * telemetry. Applied anew after every migration, and whatever else the role had is taken away, so
+ * that this file is the whole truth.
  */
 #include <stdlib.h>
 
@@ -28,30 +29,83 @@ static const struct grant {
         {"USAGE", "ALL SEQUENCES IN SCHEMA holdfast"},
 };
 
+/* What a role may have been given by an older version or by hand. */
+static const char *const revoked[] = {
+        "ALL TABLES IN SCHEMA holdfast",
+        "ALL SEQUENCES IN SCHEMA holdfast",
+        "ALL FUNCTIONS IN SCHEMA holdfast",
+        "SCHEMA holdfast",
+};
+
+struct granting {
+	struct pg *owner;
+	uint64_t deadline;
+	const char *role, *database; /* quoted; database NULL: it is not the owner's */
+};
+
+static int run(const struct granting *g, const char *verb, const struct grant *what)
+{
+	bool give = verb[0] == 'G';
+	char sql[600];
+
+	snprintf(sql, sizeof(sql), "%s %s ON %s %s %s", verb, what->what, what->on,
+	        give ? "TO" : "FROM", g->role);
+	return pg_script(g->owner, sql, g->deadline);
+}
+
+/* Temporary tables are writing that no limit of ours sees. Everybody has them by default. */
+static int revoke_temporary(const struct granting *g)
+{
+	char sql[600];
+
+	if (!g->database)
+		return 0;
+	snprintf(sql, sizeof(sql), "REVOKE TEMPORARY ON DATABASE %s FROM PUBLIC, %s", g->database,
+	        g->role);
+	return pg_script(g->owner, sql, g->deadline);
+}
+
+/* As one transaction: a hub that runs meanwhile never lacks what it needs. */
+static int replace(const struct granting *g)
+{
+	int err = pg_script(g->owner, "BEGIN", g->deadline);
+
+	for (size_t i = 0; err == 0 && i < ARRAY_LEN(revoked); i++)
+		err = run(g, "REVOKE", &(struct grant){"ALL", revoked[i]});
+	for (size_t i = 0; err == 0 && i < ARRAY_LEN(grants); i++)
+		err = run(g, "GRANT", &grants[i]);
+	if (err == 0)
+		err = revoke_temporary(g);
+	return err < 0 ? err : pg_script(g->owner, "COMMIT", g->deadline);
+}
+
 /* A role's name cannot be a parameter: it is quoted by libpq. The owner needs no grants. */
 int grants_apply(struct pg *owner, const char *role)
 {
-	uint64_t deadline = clock_ms() + 60000;
+	struct granting g = {.owner = owner, .deadline = clock_ms() + 60000};
 	struct pg_params params = {0};
 	_cleanup_result_ PGresult *r = NULL;
+	char database[256];
 
 	pg_put_text(&params, role);
 	int err = pg_exec(owner,
-	        "SELECT pg_catalog.pg_has_role($1, relowner, 'USAGE') FROM pg_catalog.pg_class"
-	        " WHERE oid = 'holdfast.telemetry'::pg_catalog.regclass",
-	        &params, deadline, &r);
+	        "SELECT pg_catalog.pg_has_role($1, c.relowner, 'USAGE'),"
+	        " pg_catalog.pg_has_role(d.datdba, 'USAGE') AND"
+	        " NOT pg_catalog.pg_has_role($1, d.datdba, 'USAGE'),"
+	        " pg_catalog.quote_ident(d.datname)"
+	        " FROM pg_catalog.pg_class c, pg_catalog.pg_database d"
+	        " WHERE c.oid = 'holdfast.telemetry'::pg_catalog.regclass"
+	        " AND d.datname = pg_catalog.current_database()",
+	        &params, g.deadline, &r);
 	if (err < 0 || pg_get_bool(r, 0, 0))
 		return err;
+	if (pg_get_bool(r, 0, 1) && pg_get_text(r, 0, 2, database, sizeof(database)))
+		g.database = database;
 	char *quoted = PQescapeIdentifier(owner->conn, role, strlen(role));
 	if (!quoted)
 		return ERR_NOMEM;
-	for (size_t i = 0; err == 0 && i < ARRAY_LEN(grants); i++) {
-		char sql[400];
-
-		snprintf(sql, sizeof(sql), "GRANT %s ON %s TO %s", grants[i].what, grants[i].on,
-		        quoted);
-		err = pg_script(owner, sql, deadline);
-	}
+	g.role = quoted;
+	err = replace(&g);
 	PQfreemem(quoted);
 	return err;
 }

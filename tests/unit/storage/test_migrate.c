@@ -156,6 +156,7 @@ START_TEST(gives_the_hub_no_ddl)
 	        "UPDATE holdfast.data_keys SET key_id = 1",
 	        "INSERT INTO holdfast.migrations VALUES (9, 'x', '')",
 	        "ALTER TABLE holdfast.devices DISABLE TRIGGER ALL",
+	        "CREATE TEMPORARY TABLE x (a int)",
 	};
 	struct fx_store f;
 
@@ -165,6 +166,57 @@ START_TEST(gives_the_hub_no_ddl)
 		ck_assert_msg(
 		        strcmp(fx_sql(f.hub_url, forbidden[i]), "error") == 0, "%s", forbidden[i]);
 	ck_assert_str_eq(fx_sql(f.hub_url, "SELECT count(*) FROM holdfast.telemetry"), "0");
+	mailbox_done(&f.box);
+}
+END_TEST
+
+/* What an older version or a careless hand gave is taken away again. */
+START_TEST(takes_other_rights_away)
+{
+	static const char *const given[] = {
+	        "GRANT ALL ON ALL TABLES IN SCHEMA holdfast TO hub",
+	        "GRANT UPDATE (version) ON holdfast.migrations TO hub",
+	        "GRANT ALL ON ALL SEQUENCES IN SCHEMA holdfast TO hub",
+	        "GRANT ALL ON SCHEMA holdfast TO hub",
+	};
+	static const char *const forbidden[] = {
+	        "DELETE FROM holdfast.telemetry",
+	        "UPDATE holdfast.migrations SET version = 2",
+	        "SELECT setval('holdfast.device_seq', 1)",
+	        "CREATE TABLE holdfast.x (a int)",
+	        "CREATE TEMPORARY TABLE x (a int)",
+	};
+	struct fx_store f;
+	char sql[128];
+
+	fx_database(&f);
+	fx_migrate(&f);
+	for (size_t i = 0; i < ARRAY_LEN(given); i++)
+		ck_assert_str_ne(fx_sql(f.owner_url, given[i]), "error");
+	snprintf(sql, sizeof(sql), "GRANT TEMPORARY ON DATABASE %s TO hub, PUBLIC", f.database);
+	ck_assert_str_ne(fx_sql(f.owner_url, sql), "error");
+	fx_migrate(&f);
+	for (size_t i = 0; i < ARRAY_LEN(forbidden); i++)
+		ck_assert_msg(fx_refused(f.hub_url, forbidden[i]), "%s", forbidden[i]);
+	fx_open(&f);
+	storage_free(f.storage);
+	mailbox_done(&f.box);
+}
+END_TEST
+
+/* The database may be another's: its rights are then not ours to change. */
+START_TEST(leaves_the_database_of_another_alone)
+{
+	struct fx_store f;
+	char sql[128];
+
+	fx_database(&f);
+	snprintf(sql, sizeof(sql), "ALTER DATABASE %s OWNER TO postgres", f.database);
+	ck_assert_str_ne(fx_sql(f.admin_url, sql), "error");
+	snprintf(sql, sizeof(sql), "GRANT CREATE ON DATABASE %s TO owner", f.database);
+	ck_assert_str_ne(fx_sql(f.admin_url, sql), "error");
+	fx_migrate(&f);
+	ck_assert_str_ne(fx_sql(f.hub_url, "CREATE TEMPORARY TABLE x (a int)"), "error");
 	mailbox_done(&f.box);
 }
 END_TEST
@@ -269,6 +321,8 @@ int main(void)
 	tcase_add_test(tc, refuses_other_checksums_and_newer_databases);
 	tcase_add_test(tc, leaves_nothing_of_a_migration_that_fails);
 	tcase_add_test(tc, gives_the_hub_no_ddl);
+	tcase_add_test(tc, takes_other_rights_away);
+	tcase_add_test(tc, leaves_the_database_of_another_alone);
 	tcase_add_test(tc, works_with_one_role);
 	tcase_add_test(tc, tells_a_wrong_master_key);
 	tcase_add_test(tc, drops_old_partitions);
