@@ -10,6 +10,7 @@
 /* The wall clock may be set: an expiry that depends on it is looked at again this often. */
 #define EXPIRY_LOOK_MS 60000
 #define STARVED_LOOK_MS 50
+#define SLOW_LOOK_MS 30000
 #define CONNECT_MAX 98304
 
 /* ---- reading, or not ---- */
@@ -21,7 +22,7 @@ void client_pause(struct broker_client *c, uint8_t why)
 	if (!c->pauses)
 		c->ops->pause(c->link);
 	c->pauses |= why;
-	if (why & (PAUSE_WINDOW | PAUSE_STORE))
+	if (why & (PAUSE_WINDOW | PAUSE_STORE | PAUSE_OUTPUT))
 		metric_inc(METRIC_READ_PAUSES);
 }
 
@@ -80,9 +81,19 @@ void clients_feed(struct shard *sh)
 
 void client_sent(struct broker_client *c)
 {
+	const struct broker_limits *limits = shard_limits(c->shard);
+	size_t unsent = c->ops->unsent(c->link);
 	metric_inc(METRIC_MQTT_PACKETS_OUT);
-	if (c->ops->unsent(c->link) > shard_limits(c->shard)->output_hard_bytes)
+	if (unsent > limits->output_hard_bytes) {
 		client_end(c, END_SLOW_READER);
+	} else if (unsent > limits->output_soft_bytes / 4 && c->state == CLIENT_ON &&
+	        !(c->pauses & PAUSE_OUTPUT)) {
+		/* What it asks for next would only make more of it. */
+		client_pause(c, PAUSE_OUTPUT);
+		c->slow_unsent = (uint32_t)(unsent < UINT32_MAX ? unsent : UINT32_MAX);
+		c->slow_by = shard_now(c->shard) + SLOW_LOOK_MS;
+		client_watch(c);
+	}
 }
 
 void client_send(struct broker_client *c, const struct buf *b)
@@ -213,6 +224,22 @@ static uint64_t keep_alive_left(const struct broker_client *c, uint64_t now)
 	return silent < allowed ? allowed - silent : 0;
 }
 
+/* A client that takes nothing of what waits for it for SLOW_LOOK_MS ends; one that is merely slow
+ * goes on. */
+static uint64_t slow_left(struct broker_client *c, uint64_t now)
+{
+	if (!(c->pauses & PAUSE_OUTPUT))
+		return UINT64_MAX;
+	if (now < c->slow_by)
+		return c->slow_by - now;
+	size_t unsent = c->ops->unsent(c->link);
+	if (unsent >= c->slow_unsent)
+		return 0;
+	c->slow_unsent = (uint32_t)unsent;
+	c->slow_by = now + SLOW_LOOK_MS;
+	return SLOW_LOOK_MS;
+}
+
 static uint64_t expiry_left(const struct broker_client *c)
 {
 	int64_t at = c->session ? c->session->principal->expires_at : 0;
@@ -241,6 +268,12 @@ void client_watch(struct broker_client *c)
 			return;
 		}
 		left = expiry < left ? expiry : left;
+		uint64_t slow = slow_left(c, now);
+		if (slow == 0) {
+			client_end(c, END_SLOW_READER);
+			return;
+		}
+		left = slow < left ? slow : left;
 	}
 	if (left != UINT64_MAX)
 		loop_timer_set(c->shard->loop, &c->timer, left);
@@ -370,6 +403,7 @@ ssize_t broker_client_data(struct broker_client *c, struct slice in, size_t *ret
 
 void broker_client_drained(struct broker_client *c)
 {
+	client_resume(c, PAUSE_OUTPUT);
 	if (c->state == CLIENT_ON)
 		out_pump(c->session);
 }

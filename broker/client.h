@@ -25,6 +25,7 @@ enum {
 	PAUSE_WINDOW = 4,    /* 3.1.1: too many tickets */
 	PAUSE_STORE = 8,     /* too much waits for the store */
 	PAUSE_DRAIN = 16,    /* the hub is stopping */
+	PAUSE_OUTPUT = 32,   /* it does not read what we send */
 };
 
 /* What was decided for the topic that the client published to last. */
@@ -54,10 +55,15 @@ struct broker_client {
 	struct alias_out *aliases_out;
 	struct ticket *tickets, **tickets_end;
 	struct loop_timer timer; /* CONNECT deadline; then keep alive and expiry */
-	uint64_t connect_by, last_rx_ms;
+	union {
+		uint64_t connect_by; /* until CONNECT came */
+		uint64_t slow_by;    /* with PAUSE_OUTPUT: when progress is looked for */
+	};
+	uint64_t last_rx_ms;
 	int64_t connected_us;
 	uint32_t max_packet; /* the client's Maximum Packet Size */
 	uint32_t n_tickets;
+	uint32_t slow_unsent;     /* with PAUSE_OUTPUT: what was unsent at the last look */
 	uint32_t quota_used;      /* of the receive maximum that it was told */
 	uint16_t receive_maximum; /* that it was told */
 	uint16_t window;          /* unacknowledged messages towards it */
