@@ -16,6 +16,20 @@ struct recheck {
 	bool again; /* it changed once more after the question was put */
 };
 
+/* An access key has no generations: one made anew under its name must find nothing of it. Who is
+ * connected may be in the middle of something: the session then goes with its client. */
+static void key_gone(struct session *s)
+{
+	struct broker_client *c = s->client;
+	if (!c) {
+		session_forget(s);
+		return;
+	}
+	s->will = will_free(s->will);
+	s->expiry = 0;
+	client_end(c, END_DISABLED);
+}
+
 static void answered(struct recheck_request *r)
 {
 	struct recheck *k = container_of(r, struct recheck, ask);
@@ -39,7 +53,9 @@ static void answered(struct recheck_request *r)
 		free(c->cache);
 		c->cache = NULL; /* what it may do may have changed too */
 	}
-	if (err == ERR_NOT_FOUND) {
+	if (err == ERR_NOT_FOUND && s->principal->kind == PRINCIPAL_KEY) {
+		key_gone(s);
+	} else if (err == ERR_NOT_FOUND) {
 		broker_device_gone(s->shard->b, s->principal->device_key);
 		if (c)
 			client_end(c, END_DISABLED);
@@ -96,6 +112,18 @@ static bool concerns(const struct principal *p, bool is_key, struct slice id)
 	return name.n == id.n || name.p[id.n] == '/';
 }
 
+/* Nobody is connected as that key, but could come back to what waits. */
+static void recheck_offline_of_key(struct shard *sh, struct slice name)
+{
+	struct session *s, *next;
+	for (s = LIST_FIRST(&sh->session_list); s; s = next) {
+		next = LIST_NEXT(s, all);
+		if (s->principal->kind == PRINCIPAL_KEY && !session_writable(s) &&
+		        concerns(s->principal, true, name))
+			recheck_session(s);
+	}
+}
+
 static void change_arrived(struct mail *mail)
 {
 	struct change_mail *m = container_of(mail, struct change_mail, mail);
@@ -115,6 +143,8 @@ static void change_arrived(struct mail *mail)
 	}
 	if (own)
 		recheck_session(own);
+	if (m->is_key)
+		recheck_offline_of_key(sh, id);
 	free(m);
 }
 

@@ -182,6 +182,43 @@ START_TEST(device_gone)
 }
 END_TEST
 
+/* Whoever makes a key of the same name anew inherits nothing. */
+START_TEST(key_gone)
+{
+	struct rig *rig = rig_new(2);
+	struct connect_opts o = {.v = 5,
+	        .id = "on",
+	        .user = "key/ops",
+	        .keep = true,
+	        .expiry = 100,
+	        .will_topic = "w"};
+	struct peer *watcher = device(rig, 5, "watcher");
+	subscribe(watcher, "w", 0);
+	struct peer *on = connect_with(rig, 0, &o);
+	o.will_topic = NULL;
+	o.id = "off";
+	peer_close(connect_with(rig, 1, &o));
+	o.user = "key/other";
+	peer_close(connect_with(rig, 1, &o));
+	rig_step(rig);
+	rig->recheck_err = ERR_UNAUTHENTICATED; /* a key that was changed: what waits stays */
+	broker_identity_changed(rig->broker, true, SLICE_LIT("other"));
+	rig_step(rig);
+	rig->recheck_err = ERR_NOT_FOUND;
+	broker_identity_changed(rig->broker, true, SLICE_LIT("ops"));
+	rig_step(rig);
+	expect_disconnect(on, 0x87);
+	expect_closed(on, END_DISABLED);
+	expect_quiet(watcher); /* no will of the dead key */
+	ck_assert(connect_with(rig, 1, &o)->present);
+	o.user = "key/ops";
+	ck_assert(!connect_with(rig, 1, &o)->present);
+	o.id = "on";
+	ck_assert(!connect_with(rig, 0, &o)->present);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(drain)
 {
 	struct rig *rig = rig_new(3);
@@ -264,6 +301,7 @@ int main(void)
 	tcase_add_test(t, identity_changed);
 	tcase_add_test(t, changes_while_the_registry_thinks);
 	tcase_add_test(t, device_gone);
+	tcase_add_test(t, key_gone);
 	tcase_add_test(t, drain);
 	tcase_add_test(t, drain_has_a_deadline);
 	tcase_add_test(t, drain_does_not_wait_for_the_silent);
