@@ -16,6 +16,13 @@
 #define ANSWER_MS 2000 /* a connection that is silent for longer is given up */
 #define CATCH_UP_MS 10000
 #define RETRY_MS 200
+#define GONE_BATCH 256 /* devices asked for in one query */
+
+/* A generation that is said to be gone. */
+struct gone {
+	uint64_t device_key;
+	char id[DEVICE_ID_MAX + 1];
+};
 
 struct feed {
 	struct storage *s;
@@ -24,6 +31,8 @@ struct feed {
 	struct pg pg;
 	_Atomic uint64_t fresh_until_ms, epoch;
 	int64_t last_good_us; /* the database's clock at the last answered heartbeat; 0: none yet */
+	struct gone *gone;    /* to be confirmed */
+	size_t n_gone;
 };
 
 int feed_new(struct storage *s, struct feed **ret)
@@ -43,6 +52,7 @@ void feed_free(struct feed *f)
 	if (!f)
 		return;
 	pg_close(&f->pg);
+	free(f->gone);
 	free(f);
 }
 
@@ -75,7 +85,8 @@ static void changed(struct feed *f, bool is_key, struct slice id, uint64_t devic
 }
 
 /* "gd 123 id": gone or changed, device or key, number, id; see migrations. Whoever may connect to
- * the database may notify: what does not read is left alone. */
+ * the database may notify: what does not read is left alone, and that a device is gone, which would
+ * end its sessions, has to be confirmed. That it changed makes everybody ask, and harms nobody. */
 static void hear(struct feed *f, const char *payload)
 {
 	char *end;
@@ -86,17 +97,98 @@ static void hear(struct feed *f, const char *payload)
 	uint64_t device_key = strtoull(payload + 3, &end, 10);
 	if (*end != ' ' || strlen(end + 1) > DEVICE_ID_MAX)
 		return;
-	changed(f, payload[1] == 'k', slice_str(end + 1), device_key, payload[0] == 'g');
+	bool is_key = payload[1] == 'k', is_gone = payload[0] == 'g';
+
+	changed(f, is_key, slice_str(end + 1), device_key, is_key && is_gone);
+	if (is_key || !is_gone)
+		return;
+	struct gone *grown = realloc(f->gone, (f->n_gone + 1) * sizeof(*grown));
+	if (!grown) /* whoever is asked because of the change finds it out */
+		return;
+	f->gone = grown;
+	grown[f->n_gone].device_key = device_key;
+	snprintf(grown[f->n_gone++].id, sizeof(grown->id), "%s", end + 1);
 }
 
-static void hear_all(struct feed *f)
+static bool hear_all(struct feed *f)
 {
 	PGnotify *n;
+	bool any = false;
 
 	while ((n = PQnotifies(f->pg.conn))) {
+		any = true;
 		hear(f, n->extra);
 		PQfreemem(n);
 	}
+	return any;
+}
+
+/* ---- is it gone? ---- */
+
+/* Which of them are there all the same? Not the tombstones are asked: what an operator deletes by
+ * hand is gone as well. */
+static int ask_for_gone(struct feed *f, const struct gone *gone, unsigned n, PGresult **ret)
+{
+	struct buf keys;
+	struct pg_params p = {0};
+
+	buf_init(&keys, PG_ARRAY_HEAD + GONE_BATCH * 16);
+	int err = pg_array_start(&keys);
+	for (unsigned i = 0; err == 0 && i < n; i++)
+		err = pg_array_i64(&keys, (int64_t)gone[i].device_key);
+	if (err == 0) {
+		pg_array_finish(&keys, PG_INT8, n);
+		pg_put_array(&p, PG_INT8_ARRAY, &keys);
+		err = pg_exec(&f->pg,
+		        "SELECT device_key FROM holdfast.devices WHERE device_key = ANY ($1)", &p,
+		        clock_ms() + ANSWER_MS, ret);
+	}
+	buf_free(&keys);
+	return err;
+}
+
+static bool is_there(const PGresult *r, uint64_t device_key)
+{
+	for (int i = 0; i < PQntuples(r); i++)
+		if ((uint64_t)pg_get_i64(r, i, 0) == device_key)
+			return true;
+	return false;
+}
+
+static int confirm_batch(struct feed *f, const struct gone *gone, unsigned n)
+{
+	_cleanup_result_ PGresult *r = NULL;
+	uint64_t forged = 0;
+	int err = ask_for_gone(f, gone, n, &r);
+
+	for (unsigned i = 0; err == 0 && i < n; i++) {
+		bool there = is_there(r, gone[i].device_key);
+
+		if (!there)
+			changed(f, false, slice_str(gone[i].id), gone[i].device_key, true);
+		forged += there;
+	}
+	if (forged)
+		log_warn("somebody forged messages that devices are gone: left alone",
+		        F_U64("count", forged));
+	return err;
+}
+
+/* What is not confirmed because the connection is lost is found out by the catching up. */
+static int confirm_gone(struct feed *f)
+{
+	int err = 0;
+
+	for (size_t at = 0; err == 0 && at < f->n_gone; at += GONE_BATCH) {
+		size_t left = f->n_gone - at;
+
+		err = confirm_batch(
+		        f, f->gone + at, (unsigned)(left < GONE_BATCH ? left : GONE_BATCH));
+	}
+	free(f->gone);
+	f->gone = NULL;
+	f->n_gone = 0;
+	return err;
 }
 
 /* ---- after a gap ---- */
@@ -163,10 +255,16 @@ static int listen_until(struct feed *f, uint64_t due_ms)
 	int err = 0;
 
 	while (err == 0) {
-		err = pg_wait(&f->pg, false, due_ms);
+		/* The answer to a question may have brought more. */
+		bool any = hear_all(f);
+
+		err = confirm_gone(f);
+		if (err == 0 && any && clock_ms() < due_ms)
+			continue;
+		if (err == 0)
+			err = pg_wait(&f->pg, false, due_ms);
 		if (PQstatus(f->pg.conn) != CONNECTION_OK)
 			return ERR_UNAVAILABLE;
-		hear_all(f);
 	}
 	return err == ERR_TIMEOUT ? 0 : err;
 }

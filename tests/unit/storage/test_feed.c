@@ -5,7 +5,7 @@
 
 struct heard {
 	pthread_mutex_t mutex;
-	char text[4096]; /* "d:id:changed " … */
+	char text[32768]; /* "d:id:changed " … */
 	unsigned resyncs;
 };
 
@@ -130,6 +130,37 @@ START_TEST(tells_changes)
 }
 END_TEST
 
+/* Whoever may connect may notify, but ends nobody's session by it. */
+START_TEST(believes_no_forged_end)
+{
+	struct fx_store f;
+	struct heard h;
+	struct device_record d;
+	char sql[256];
+
+	start(&f, &h);
+	fx_device(&f, "victim", &d);
+	ck_assert(heard(&h, "d:victim:changed ", 1000));
+	snprintf(sql, sizeof(sql), "NOTIFY holdfast_changes, 'gd %llu victim'",
+	        (unsigned long long)d.device_key);
+	fx_sql(f.hub_url, sql);
+	/* More than one question takes. */
+	fx_sql(f.hub_url,
+	        "SELECT pg_notify('holdfast_changes', 'gd ' || 1000000 + n || ' n') FROM"
+	        " generate_series(1, 300) n");
+	fx_sql(f.hub_url, "NOTIFY holdfast_changes, 'gd 2000000 last'");
+	ck_assert(heard(&h, "d:last:gone ", 2000));
+	ck_assert(!heard_now(&h, "d:victim:gone "));
+	/* By hand, without a tombstone. */
+	fx_sql(f.owner_url, "DELETE FROM holdfast.devices WHERE id = 'victim'");
+	ck_assert(heard(&h, "d:victim:gone ", 1000));
+	ck_assert(fresh(&f));
+	ck_assert_uint_eq(resyncs(&h), 0);
+	device_record_done(&d);
+	fx_close(&f);
+}
+END_TEST
+
 START_TEST(asks_anew_after_a_lost_connection)
 {
 	struct fx_store f;
@@ -240,6 +271,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, tells_changes);
+	tcase_add_test(tc, believes_no_forged_end);
 	tcase_add_test(tc, asks_anew_after_a_lost_connection);
 	tcase_add_test(tc, is_stale_when_the_server_is_silent);
 	tcase_add_test(tc, tells_its_health);
