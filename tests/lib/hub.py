@@ -130,6 +130,9 @@ class Postgres:
                 os.kill(pid, signal.SIGKILL)
         for pid in pids:
             wait_for(lambda p=pid: not alive(p), 10, f"end of {pid}")
+        # Whoever adopted them may not have waited for them yet, and then the dead postmaster's number
+        # still counts as a process to the next one.
+        os.remove(os.path.join(self.data, "postmaster.pid"))
 
     def url(self, role="holdfast_hub"):
         return f"postgresql://{role}@/holdfast?host={urllib.parse.quote(self.folder, safe='')}"
