@@ -1,10 +1,32 @@
 #include "server/base/json.h"
 
+#include <malloc.h>
+
+#include "server/base/crypto.h"
 #include "server/base/err.h"
 #include "server/base/json_scan.h"
 #include "server/base/utf8.h"
 
 const struct json_limits json_limits_body = {.bytes = 1 << 20, .depth = 32, .values = 65536};
+
+/* ---- memory ---- */
+
+/* The whole block: what was asked for is not known here. */
+static void free_wiped(void *p)
+{
+	if (p)
+		crypto_wipe(p, malloc_usable_size(p));
+	free(p);
+}
+
+/* Before main, because jansson wants it before the first document and before any thread. What it
+ * hands out may still be freed by free(). */
+__attribute__((constructor)) static void use_wiping_memory(void)
+{
+	json_set_alloc_funcs(malloc, free_wiped);
+}
+
+/* ---- reading ---- */
 
 /* jansson's messages quote the input and are cut at a byte: what is shown must be whole UTF-8. */
 static void error_trim(char *error)
@@ -48,6 +70,8 @@ int json_read(struct slice text, const struct json_limits *limits, json_t **ret,
 	*ret = j;
 	return 0;
 }
+
+/* ---- text ---- */
 
 bool json_is_valid(struct slice text)
 {
@@ -99,6 +123,8 @@ int json_append_string(struct buf *out, struct slice s)
 		buf_truncate(out, before);
 	return r;
 }
+
+/* ---- documents ---- */
 
 json_t *json_merge_patch(const json_t *target, const json_t *patch)
 {

@@ -1,7 +1,8 @@
 /*
  * jansson with limits: every document that comes from outside is read by json_read, which bounds
  * size, depth and number of values before the parser's recursion or allocation can be used against
- * the hub. Duplicate keys are refused. Any thread.
+ * the hub. Duplicate keys are refused. Documents may hold keys and secrets: whatever jansson frees
+ * is wiped. Any thread.
  */
 #ifndef HF_BASE_JSON_H
 #define HF_BASE_JSON_H

@@ -171,5 +171,49 @@ START_TEST(merge_patch_of_rfc_7396)
 }
 END_TEST
 
+#define NEEDLE "needle-needle-needle"
+
+/* A fresh block of each size that a document may have left: what was freed last comes back first.
+ */
+static bool is_in_freed_memory(const char *needle)
+{
+	void *blocks[64];
+	bool found = false;
+	for (unsigned i = 0; i < 64; i++) {
+		size_t n = 32 + 16 * (i / 2);
+		void *volatile block = malloc(n); /* volatile: read without having been written */
+		blocks[i] = block;
+		ck_assert_ptr_nonnull(blocks[i]);
+		found |= memmem(blocks[i], n, needle, strlen(needle)) != NULL;
+	}
+	for (unsigned i = 0; i < 64; i++)
+		free(blocks[i]);
+	return found;
+}
+
+START_TEST(wipes_what_it_frees)
+{
+	static const char text[] = "{\"auth\": {\"primaryKey\": \"" NEEDLE NEEDLE NEEDLE
+	                           "\", \"" NEEDLE NEEDLE "\": [\"" NEEDLE "\"]}}";
+	static const char twice[] = "{\"a\": \"" NEEDLE NEEDLE "\", \"a\": 1}";
+	char error[JSON_ERROR_LEN];
+	json_t *j = NULL;
+	ck_assert_int_eq(json_read(slice_str(text), &json_limits_body, &j, error), 0);
+	json_t *copy = json_deep_copy(j);
+	json_decref(j);
+	json_decref(copy);
+	ck_assert(!is_in_freed_memory("needle-needle"));
+	/* What the parser had when it refused the rest. */
+	ck_assert_int_eq(json_read(slice_str(twice), &json_limits_body, &j, error), ERR_INVALID);
+	ck_assert(!is_in_freed_memory("needle-needle"));
+	/* Texts that jansson made may be freed as any other. */
+	_cleanup_json_ json_t *list = json_pack("[s]", "x");
+	char *dumped = json_dumps(list, JSON_COMPACT);
+	ck_assert_str_eq(dumped, "[\"x\"]");
+	free(dumped);
+}
+END_TEST
+
 UNIT_MAIN("json", valid_texts, invalid_texts, depth_is_bounded, limits_hold_exactly,
-        reading_refuses_what_deceives, strings_are_escaped, merge_patch_of_rfc_7396)
+        reading_refuses_what_deceives, strings_are_escaped, merge_patch_of_rfc_7396,
+        wipes_what_it_frees)
