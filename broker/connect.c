@@ -346,15 +346,16 @@ static struct slice assign_id(
 		memcpy(out, claimed.p, claimed.n);
 		return slice_make(out, claimed.n);
 	}
+	static const uint8_t prefix[5] = {'a', 'u', 't', 'o', '-'};
 	struct slice id;
 	do {
 		uint8_t random[16];
 		char hex[2 * sizeof(random) + 1];
 		crypto_random(random, sizeof(random));
 		crypto_hex_encode(slice_make(random, sizeof(random)), hex);
-		memcpy(out, "auto-", 5);
-		memcpy(out + 5, hex, sizeof(hex) - 1);
-		id = slice_make(out, 5 + sizeof(hex) - 1);
+		memcpy(out, prefix, sizeof(prefix));
+		memcpy(out + sizeof(prefix), hex, 2 * sizeof(random));
+		id = slice_make(out, sizeof(prefix) + 2 * sizeof(random));
 	} while (broker_home_client(c->shard->b, id) != c->shard);
 	return id;
 }

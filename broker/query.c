@@ -139,7 +139,7 @@ static int describe(const struct broker_client *c, struct broker_connection *ret
 static void list_connections(struct ask *a)
 {
 	const struct page *page = a->arg;
-	_cleanup_free_ const struct broker_client **heap = calloc(page->limit, sizeof(*heap));
+	_cleanup_free_ const struct broker_client **heap = calloc(page->limit, sizeof(void *));
 	if (!heap) {
 		a->err = ERR_NOMEM;
 		return;

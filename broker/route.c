@@ -73,7 +73,7 @@ static void found(void *value, void *arg)
 	case ROUTE_LOCAL: found_local(route, value); break;
 	case ROUTE_REMOTE: r->remote |= 1ull << ((const struct remote *)value)->shard; break;
 	case ROUTE_GROUP:
-		if (scratch_grow(&r->groups, &r->groups_size, r->n_groups, sizeof(*r->groups)))
+		if (scratch_grow(&r->groups, &r->groups_size, r->n_groups, sizeof(void *)))
 			r->groups[r->n_groups++] = value;
 		break;
 	}

@@ -62,7 +62,7 @@ struct session {
 	struct shard *shard;
 	struct broker_client *client; /* NULL: nobody is connected */
 	struct principal *principal;  /* of the last connection */
-	LIST_HEAD(, sub) subs;
+	LIST_HEAD(sub_list, sub) subs;
 	struct tether_list tethers;
 	struct recheck *recheck;
 	struct out_box out;

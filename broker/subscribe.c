@@ -4,6 +4,9 @@
  * publish after SUBACK is seen wherever it comes in.
  */
 #include "broker/client.h"
+
+#include <assert.h>
+
 #include "broker/mem.h"
 #include "broker/share.h"
 #include "broker/topic.h"
@@ -316,6 +319,7 @@ static void job_send(struct sub_job *job)
 		if (part != own)
 			mail_post(part->shard->box, &part->mail);
 	}
+	assert(own->job == job);
 	part_note(own);
 	bool done = part_look(own, FIRST_SLICE_US);
 	if (job->n_parts > 1 || !done)

@@ -121,7 +121,7 @@ static int read_folder(struct migration *m)
 	}
 	if (err == 0 && folder->n != SCHEMA_VERSION)
 		return FAIL(m, ERR_IO, "%s ends with migration %u, this program knows %u", m->dir,
-		        folder->n, SCHEMA_VERSION);
+		        folder->n, (unsigned)SCHEMA_VERSION);
 	return err;
 }
 

@@ -9,7 +9,9 @@
 
 static void place_aad(const struct record_place *p, uint8_t aad[static AAD_LEN])
 {
-	memcpy(aad, "HFT", 3);
+	static const uint8_t magic[3] = {'H', 'F', 'T'};
+
+	memcpy(aad, magic, sizeof(magic));
 	aad[3] = VERSION;
 	pg_store_u64(aad + 4, p->device_key);
 	pg_store_u64(aad + 12, (uint64_t)p->key_id);
