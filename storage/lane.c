@@ -16,7 +16,7 @@
 #define RELEASE_BYTES 64 /* what a release counts for in a batch */
 /* Batches of one lane begin at least this far apart while that makes them larger: a commit costs
  * the same for one row as for ten. */
-#define PACE_US 4000
+#define PACE_US 3000
 #define PACE_GAIN 2  /* requests that have to come in a wait to make it worth while */
 #define PACE_REST 64 /* batches that are not held back after a wait that was not */
 
