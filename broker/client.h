@@ -71,6 +71,7 @@ struct broker_client {
 	uint8_t version; /* MQTT_V311, MQTT_V5 */
 	uint8_t state, pauses;
 	bool clean_start;
+	bool azure;     /* Azure's restrictions hold on Azure's topics */
 	bool keep_will; /* it did not say goodbye in a way that cancels the will */
 	bool taken_over, is_listed, is_ending_listed, is_starved, in_data;
 	uint64_t conn_id;
@@ -114,6 +115,9 @@ void connect_abandon(struct broker_client *c);
 void connect_note_change(struct shard *sh);
 
 /* publish.c */
+/* Whether Azure's restrictions hold for a topic or filter of this client, which policy has allowed.
+ */
+bool client_azure_topic(const struct broker_client *c, struct slice topic);
 void publish_received(struct broker_client *c, const struct mqtt_frame *f);
 void publish_released(struct broker_client *c, const struct mqtt_frame *f);
 /* The PUBCOMP that it waited for leaves. */

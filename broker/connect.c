@@ -192,15 +192,35 @@ static void admit(struct broker_client *c, struct connecting *k, struct session 
 	out_pump(s);
 }
 
+/* The will's message: delay and expiry, which may stand between the other properties, stay behind.
+ */
+static struct msg *make_will(struct connecting *k)
+{
+	const struct mqtt_will *w = &k->con.will;
+	struct slice props = w->props;
+	if (!w->props_travel) {
+		struct buf *b = shard_scratch(k->shard);
+		if (mqtt_will_travelling(w, b) != 0)
+			return NULL;
+		props = buf_slice(b);
+	}
+	return msg_new(w->topic, props, w->payload);
+}
+
+/* Whether Azure's restrictions hold (CONTRACT section 5): 3.1.1 with an api-version in the user
+ * name. */
+static bool speaks_azure(const struct broker_client *c, const struct connecting *k)
+{
+	struct slice mark = SLICE_LIT("api-version="), user = k->con.username;
+	return c->version == MQTT_V311 && k->auth.principal->kind == PRINCIPAL_DEVICE &&
+	        k->con.has_username && user.n > 0 && memmem(user.p, user.n, mark.p, mark.n);
+}
+
 static void connect_finish(struct connecting *k)
 {
 	struct broker_client *c = k->client;
 	struct principal *p = k->auth.principal;
-	struct msg *will = NULL;
-	if (k->con.will.present) {
-		const struct mqtt_will *w = &k->con.will;
-		will = msg_new(w->topic, w->props, w->payload);
-	}
+	struct msg *will = k->con.will.present ? make_will(k) : NULL;
 	const struct session *before = session_find(k->shard, p, k->auth.client_id);
 	/* The identity was deleted and made again while an old credential was being looked up. */
 	bool stale = before && before->principal->device_key > p->device_key;
@@ -217,6 +237,7 @@ static void connect_finish(struct connecting *k)
 		return;
 	}
 	settle_terms(c, &k->con);
+	c->azure = speaks_azure(c, k);
 	set_will(s, &k->con.will, will);
 	admit(c, k, s, present);
 }

@@ -288,6 +288,40 @@ static void refuse(struct broker_client *c, const struct mqtt_publish *p, uint8_
 		answer(c, p, reason);
 }
 
+bool client_azure_topic(const struct broker_client *c, struct slice topic)
+{
+	const struct slice devices = SLICE_LIT("devices/");
+	if (!c->azure)
+		return false;
+	if (slice_has_prefix(topic, SLICE_LIT("$iothub/")))
+		return true;
+	struct slice rest = slice_from(topic, devices.n);
+	const uint8_t *slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
+	if (!slice_has_prefix(topic, devices) || !slash)
+		return false;
+	rest = slice_from(rest, (size_t)(slash - rest.p) + 1);
+	return slice_has_prefix(rest, SLICE_LIT("messages/")) ||
+	        slice_has_prefix(rest, SLICE_LIT("modules/"));
+}
+
+/* There QoS 2 ends the connection, and RETAIN is told as a property of the message, which is not
+ * retained. False: the connection ends. */
+static bool bow_to_azure(struct broker_client *c, struct mqtt_publish *p)
+{
+	static const uint8_t retained[] = "\x26\0\x0bmqtt-retain\0\x04true"; /* a user property */
+	if (!client_azure_topic(c, p->topic))
+		return true;
+	if (p->qos == 2) {
+		client_end(c, END_PROTOCOL);
+		return false;
+	}
+	if (p->retain) {
+		p->retain = false;
+		p->props = slice_make(retained, sizeof(retained) - 1);
+	}
+	return true;
+}
+
 void publish_received(struct broker_client *c, const struct mqtt_frame *f)
 {
 	struct mqtt_publish p;
@@ -312,6 +346,8 @@ void publish_received(struct broker_client *c, const struct mqtt_frame *f)
 		refuse(c, &p, MQTT_PAYLOAD_FORMAT);
 		return;
 	}
+	if (c->azure && !bow_to_azure(c, &p))
+		return;
 	metric_inc(METRIC_PUBLISH_IN);
 	if (p.qos == 0)
 		take_qos0(c, &p, &rule);

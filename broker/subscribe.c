@@ -411,14 +411,14 @@ static uint8_t subscribe_one(
 		return code;
 	if (item->shared) /* again or not: the group is told, what the loops noted stays */
 		item->home = share_home(c->shard->b, item->filter)->index;
-	sub->qos = f->qos;
+	sub->qos = f->qos == 2 && client_azure_topic(c, f->filter) ? 1 : f->qos;
 	sub->no_local = f->no_local;
 	sub->retain_as_published = f->retain_as_published;
 	sub->id = id;
 	/* [MQTT-3.8.4-4], section 3.8.3.1; shared subscriptions get none (4.8.2) */
 	item->replay = !item->shared && !item->silent &&
 	        (f->retain_handling == 0 || (f->retain_handling == 1 && fresh));
-	return f->qos;
+	return sub->qos;
 }
 
 /* A job with room for all filters and its own copy of their text. NULL: no memory. */
