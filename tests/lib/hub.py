@@ -133,6 +133,7 @@ class Postgres:
         # Whoever adopted them may not have waited for them yet, and then the dead postmaster's number
         # still counts as a process to the next one.
         os.remove(os.path.join(self.data, "postmaster.pid"))
+        os.remove(os.path.join(self.folder, ".s.PGSQL.5432.lock"))
 
     def url(self, role="holdfast_hub"):
         return f"postgresql://{role}@/holdfast?host={urllib.parse.quote(self.folder, safe='')}"
