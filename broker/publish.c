@@ -126,12 +126,10 @@ static struct msg *make_msg(struct broker_client *c, const struct mqtt_publish *
 	struct shard *sh = c->shard;
 	struct slice props = p->props;
 	if (!p->props_travel) {
-		if (sh->props.size > 65536)
-			buf_free(&sh->props);
-		sh->props.start = sh->props.end = 0;
-		if (mqtt_publish_travelling(p, &sh->props) != 0)
+		struct buf *b = shard_scratch(sh);
+		if (mqtt_publish_travelling(p, b) != 0)
 			return NULL;
-		props = buf_slice(&sh->props);
+		props = buf_slice(b);
 	}
 	struct msg *m = msg_new(p->topic, props, p->payload);
 	if (!m)

@@ -113,7 +113,6 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	map_init(&sh->held);
 	map_init(&sh->groups);
 	buf_init(&sh->scratch, PACKET_MAX);
-	buf_init(&sh->props, PACKET_MAX);
 	sh->subs = index_new();
 	sh->retain = retain_new();
 	return sh->subs && sh->retain;
@@ -172,7 +171,6 @@ static void shard_done(struct shard *sh)
 	map_free(&sh->held);
 	map_free(&sh->groups);
 	buf_free(&sh->scratch);
-	buf_free(&sh->props);
 	route_scratch_free(&sh->route);
 	limits_unref(sh->limits);
 }

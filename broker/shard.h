@@ -70,7 +70,6 @@ struct shard {
 	struct mail replay_mail;
 	struct route_scratch route;
 	struct buf scratch; /* one packet on its way out */
-	struct buf props;   /* the properties of one message on its way in */
 
 	bool draining;
 	uint64_t drain_by;
