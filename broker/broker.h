@@ -80,6 +80,23 @@ struct broker_publish {
 /* Policy was not asked yet: it is asked here (ERR_DENIED). On a loop. */
 void broker_publish(struct broker *b, struct loop *here, struct broker_publish *p);
 
+/* ---- commands (CONTRACT section 6) ---- */
+struct broker_command {
+	uint64_t device_key;    /* which generation of which device */
+	struct slice device_id; /* valid until done */
+	struct msg
+	        *msg; /* the caller's reference, until done; topic devices/{id}/messages/
+	                 devicebound/{bag}, qos 1, received_us set; its expiry is the command's */
+	void (*done)(struct broker_command *p); /* exactly once, on the loop that called */
+	void *user;
+	int err; /* out: 0: committed to the device's command queue. ERR_QUOTA: that is full.
+	            ERR_NOT_FOUND: the device is gone. */
+	void *state;
+};
+/* Queues a command for a device; it is delivered to the device's own subscription that matches,
+ * now or when there is one. On a loop. */
+void broker_command(struct broker *b, struct loop *here, struct broker_command *p);
+
 /* ---- changes of identities; from any thread, takes effect on every loop in its next turn ---- */
 /* An identity changed: every live connection of device id (or access key name, is_key) is asked for
  * by hooks.recheck; all of a device's: its modules too. */
@@ -108,6 +125,35 @@ int broker_connections(struct broker *b, const char *after, unsigned limit,
 void broker_connections_free(struct broker_connection *list, unsigned n);
 /* Ends every connection with that client id, as an administrator. Returns how many there were. */
 unsigned broker_disconnect(struct broker *b, struct slice client_id);
+/* The sessions with that client id (devices and back ends have keys of their own, so there may be
+ * more than one), at most limit. Blocks. 0, ERR_NOMEM; free with broker_sessions_free. */
+struct broker_session_sub {
+	char *filter;
+	unsigned qos;
+	bool no_local, retain_as_published;
+	uint32_t id;
+};
+struct broker_session {
+	char *client_id, *principal; /* malloc'ed */
+	const char *kind;
+	bool connected, durable;
+	uint32_t expiry;    /* s; UINT32_MAX: never */
+	int64_t created_us; /* wall clock */
+	int64_t offline_us; /* since when nobody is connected; 0: somebody is */
+	int64_t expires_us; /* 0: not while connected, or never */
+	unsigned inflight;
+	size_t queued, queued_bytes; /* messages waiting, here and in the store */
+	bool has_will;
+	struct broker_session_sub *subs;
+	unsigned n_subs;
+};
+int broker_sessions(struct broker *b, struct slice client_id, unsigned limit,
+        struct broker_session **ret, unsigned *ret_n);
+void broker_sessions_free(struct broker_session *list, unsigned n);
+/* Ends them: connections close as by an administrator, and all that was kept is forgotten, in the
+ * store too when this returns 0. How many there were in *ret_n. ERR_UNAVAILABLE: the store did not
+ * answer in time. Blocks. */
+int broker_sessions_delete(struct broker *b, struct slice client_id, unsigned *ret_n);
 /* For each device id: whether it is connected here and when its last packet came (0: never).
  * n at most 1000. */
 struct broker_presence {

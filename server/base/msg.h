@@ -18,12 +18,15 @@ struct msg {
 	uint8_t qos; /* as published: 0, 1, 2 */
 	bool retain; /* as published */
 	bool expires;
+	bool again; /* QoS 2, sent again after a restart: durable queues may have it already */
 	uint16_t topic_len;
+	uint16_t packet_id; /* of the publisher, where qos is 2 */
 	uint32_t props_len; /* see below */
 	uint32_t payload_len;
 	uint64_t
 	        expires_ms; /* monotonic ms when it expires (Message Expiry Interval), if expires */
 	int64_t received_us; /* wall clock, when the hub received it */
+	uint64_t device_key; /* whose data key seals durable copies; 0: the hub's own */
 	/* topic; then the PUBLISH properties that travel with a message, encoded as on the wire
 	 * without their length prefix and in their order: payload format, content type, response
 	 * topic, correlation data, user properties (never topic alias, subscription id, expiry: the
