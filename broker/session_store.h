@@ -13,7 +13,9 @@
 
 #include <stdatomic.h>
 
+#include "server/base/crypto.h"
 #include "server/base/mail.h"
+#include "server/base/map.h"
 #include "server/base/msg.h"
 #include "server/base/principal.h"
 
@@ -26,10 +28,29 @@ struct store_request {
 	struct {
 		void (*deliver)(struct mail *m);
 		void *owner;
+		unsigned kind;
+		uint64_t deadline_ms;
 	} store;
 };
 
 /* ---- sessions ---- */
+
+/*
+ * A new session's id. What is asked of the sessions of one key, one after the other, takes effect
+ * in that order because their ids have the low bits in common.
+ */
+#define SESSION_ID_KEY_BITS 8
+static inline uint64_t session_id_new(struct slice key)
+{
+	const uint64_t low = (UINT64_C(1) << SESSION_ID_KEY_BITS) - 1;
+	uint64_t id = 0;
+
+	while (id <= low) {
+		crypto_random(&id, sizeof(id));
+		id &= (UINT64_C(1) << 62) - 1;
+	}
+	return (id & ~low) | (hash_stable(key.p, key.n) & low);
+}
 
 struct session_will {
 	struct msg *msg; /* NULL: none */
@@ -39,8 +60,8 @@ struct session_will {
 };
 
 struct session_row {
-	uint64_t id;      /* random, below 2^62, not 0; a session never gets one that another had */
-	struct slice key; /* unique among sessions: kind of principal, principal, client id */
+	uint64_t id;            /* session_id_new: below 2^62; never one that another session had */
+	struct slice key;       /* unique among sessions: kind of principal, principal, client id */
 	uint16_t client_id_off; /* where in key the client id begins */
 	struct principal *principal;
 	uint32_t expiry;    /* s; UINT32_MAX: never */
@@ -79,7 +100,9 @@ struct sub_write {
 /*
  * A message for a queue. Sealed under the data key of the device that published it
  * (msg->device_key), of the hub where that is 0. ERR_NOT_FOUND: that device (generation) is gone,
- * nothing was kept.
+ * nothing was kept. With msg->again nothing is kept where the queue has the message as it was
+ * received when its packet id was noted (telemetry_row, qos2_note): so that one that was queued
+ * before a crash is found, its id has to be committed before its appends are asked for.
  */
 struct queue_append {
 	struct store_request req;
@@ -95,7 +118,7 @@ struct queue_append {
 	/* Set by the asker when the message is not needed any more: a store that has not begun with
 	 * it leaves it out. */
 	atomic_bool settled;
-	bool written; /* out: a row was committed (or was there: msg->again) */
+	bool written; /* out: a row was committed (or the queue had the message: msg->again) */
 };
 
 enum queue_op {
@@ -184,9 +207,10 @@ struct session_store {
 	void (*queue_load)(void *ctx, struct queue_load *l);
 	void (*retained_write)(void *ctx, struct retained_write *w);
 	void (*qos2_note)(void *ctx, struct qos2_note *n);
-	/* Main thread, before the loops run; blocks. 0, ERR_UNAVAILABLE, ERR_NOMEM, or what a
-	 * callee returned. Rows that cannot be read (altered, shredded) are left out and counted.
-	 */
+	/* Main thread, after the store has started and before the loops run; blocks. 0,
+	 * ERR_UNAVAILABLE, ERR_NOMEM, or what a callee returned. Rows that cannot be read (altered,
+	 * shredded) are left out and counted. All sessions come first, then subscriptions, counts
+	 * of commands, retained messages. */
 	int (*restore)(void *ctx, const struct session_restore *to);
 };
 
