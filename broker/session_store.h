@@ -12,6 +12,7 @@
 #define HF_BROKER_SESSION_STORE_H
 
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "server/base/crypto.h"
 #include "server/base/mail.h"
@@ -156,7 +157,16 @@ struct queue_load {
 	unsigned n;
 	bool more; /* out: there are further ones */
 };
-void queue_entries_free(struct queue_entry *entries, unsigned n); /* with what they hold */
+/* Frees the entries with what they hold; an asker that keeps a message takes it out first. */
+static inline void queue_entries_free(struct queue_entry *entries, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		msg_unref(entries[i].msg);
+		free(entries[i].group);
+		free(entries[i].ids);
+	}
+	free(entries);
+}
 
 /* ---- retained messages ---- */
 
