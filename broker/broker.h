@@ -16,14 +16,22 @@ struct broker;
 struct broker_client;
 
 struct broker_limits {
-	unsigned connect_ms;
+	unsigned connect_ms, slow_reader_ms;
 	size_t max_packet_size, max_payload;
 	unsigned max_keep_alive, receive_maximum, max_inflight, topic_alias_maximum,
 	        max_topic_levels;
 	size_t max_subscriptions, max_queued_messages, max_queued_bytes;
+	/* Of one device, its modules with it; 0: any. end_over_rate: its connection ends, else it
+	 * is not read for a while. */
+	unsigned max_message_rate, max_connect_rate; /* a second, a minute */
+	size_t max_byte_rate;                        /* a second */
+	bool end_over_rate;
+	/* Over all sessions; 0: no limit. One session may take a 64th of subscription_memory. */
+	size_t subscription_memory, will_memory;
 	size_t queue_memory; /* messages waiting for clients, over all sessions; 0: no limit */
 	uint32_t max_session_expiry;
 	size_t max_sessions, max_retained, max_retained_bytes;
+	size_t device_retained, device_retained_bytes; /* of one device; 0: no limit */
 	size_t output_soft_bytes, output_hard_bytes;
 	size_t store_queue_bytes;   /* past this backlog publishers are not read */
 	char *const *store_filters; /* telemetry.store; copied */

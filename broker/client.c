@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "broker/mem.h"
+#include "broker/rate.h"
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
@@ -10,7 +11,6 @@
 /* The wall clock may be set: an expiry that depends on it is looked at again this often. */
 #define EXPIRY_LOOK_MS 60000
 #define STARVED_LOOK_MS 50
-#define SLOW_LOOK_MS 30000
 #define CONNECT_MAX 98304
 
 /* ---- reading, or not ---- */
@@ -22,7 +22,7 @@ void client_pause(struct broker_client *c, uint8_t why)
 	if (!c->pauses)
 		c->ops->pause(c->link);
 	c->pauses |= why;
-	if (why & (PAUSE_WINDOW | PAUSE_STORE | PAUSE_OUTPUT))
+	if (why & (PAUSE_WINDOW | PAUSE_STORE | PAUSE_OUTPUT | PAUSE_RATE))
 		metric_inc(METRIC_READ_PAUSES);
 }
 
@@ -77,6 +77,29 @@ void clients_feed(struct shard *sh)
 		loop_timer_set(sh->loop, &sh->starved_timer, STARVED_LOOK_MS);
 }
 
+/* Past its rate it is not read until it has paid for what it took, or it ends. */
+static void charge(struct broker_client *c, const struct mqtt_frame *f)
+{
+	if (c->state != CLIENT_ON || !rate_note(c->shard, c->rate, f))
+		return;
+	metric_inc(METRIC_RATE_EXCEEDED);
+	if (shard_limits(c->shard)->end_over_rate) {
+		client_end(c, END_RATE);
+		return;
+	}
+	client_pause(c, PAUSE_RATE);
+	client_watch(c);
+}
+
+void clients_rate(struct shard *sh)
+{
+	struct broker_client *c;
+	LIST_FOREACH (c, &sh->clients, all) {
+		if (c->state == CLIENT_ON && !c->rate)
+			c->rate = rate_get(sh, c->session->principal);
+	}
+}
+
 /* ---- writing ---- */
 
 void client_sent(struct broker_client *c)
@@ -91,7 +114,7 @@ void client_sent(struct broker_client *c)
 		/* What it asks for next would only make more of it. */
 		client_pause(c, PAUSE_OUTPUT);
 		c->slow_unsent = (uint32_t)(unsent < UINT32_MAX ? unsent : UINT32_MAX);
-		c->slow_by = shard_now(c->shard) + SLOW_LOOK_MS;
+		c->slow_by = shard_now(c->shard) + limits->slow_reader_ms;
 		client_watch(c);
 	}
 }
@@ -206,6 +229,7 @@ void broker_client_closed(struct broker_client *c, enum end_reason why)
 	}
 	if (c->is_listed)
 		LIST_REMOVE(c, all);
+	rate_unref(c->shard, c->rate);
 	free(c->cache);
 	alias_in_free(c->aliases_in);
 	alias_out_free(c->aliases_out);
@@ -224,8 +248,8 @@ static uint64_t keep_alive_left(const struct broker_client *c, uint64_t now)
 	return silent < allowed ? allowed - silent : 0;
 }
 
-/* A client that takes nothing of what waits for it for SLOW_LOOK_MS ends; one that is merely slow
- * goes on. */
+/* A client that takes nothing of what waits for it for mqtt.slow_reader_timeout ends; one that is
+ * merely slow goes on. */
 static uint64_t slow_left(struct broker_client *c, uint64_t now)
 {
 	if (!(c->pauses & PAUSE_OUTPUT))
@@ -236,8 +260,20 @@ static uint64_t slow_left(struct broker_client *c, uint64_t now)
 	if (unsent >= c->slow_unsent)
 		return 0;
 	c->slow_unsent = (uint32_t)unsent;
-	c->slow_by = now + SLOW_LOOK_MS;
-	return SLOW_LOOK_MS;
+	c->slow_by = now + shard_limits(c->shard)->slow_reader_ms;
+	return shard_limits(c->shard)->slow_reader_ms;
+}
+
+/* ms until a client that sends too fast is read again, which is done here when it is time. */
+static uint64_t rate_left(struct broker_client *c)
+{
+	if (!(c->pauses & PAUSE_RATE))
+		return UINT64_MAX;
+	uint64_t wait = rate_wait(c->shard, c->rate);
+	if (wait > 0)
+		return wait;
+	client_resume(c, PAUSE_RATE);
+	return UINT64_MAX;
 }
 
 static uint64_t expiry_left(const struct broker_client *c)
@@ -274,6 +310,8 @@ void client_watch(struct broker_client *c)
 			return;
 		}
 		left = slow < left ? slow : left;
+		uint64_t wait = rate_left(c);
+		left = wait < left ? wait : left;
 	}
 	if (left != UINT64_MAX)
 		loop_timer_set(c->shard->loop, &c->timer, left);
@@ -382,6 +420,8 @@ static size_t take_packets(struct broker_client *c, struct slice in, size_t *ret
 				break;
 		} else {
 			packet_received(c, &f);
+			if (c->rate)
+				charge(c, &f);
 		}
 		used += f.size;
 	}

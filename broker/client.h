@@ -26,6 +26,7 @@ enum {
 	PAUSE_STORE = 8,     /* too much waits for the store */
 	PAUSE_DRAIN = 16,    /* the hub is stopping */
 	PAUSE_OUTPUT = 32,   /* it does not read what we send */
+	PAUSE_RATE = 64,     /* it sends more than it may */
 };
 
 /* What was decided for the topic that the client published to last. */
@@ -53,6 +54,7 @@ struct broker_client {
 	struct topic_cache *cache;
 	struct alias_in *aliases_in;
 	struct alias_out *aliases_out;
+	struct rate *rate; /* NULL: it may send as fast as it likes */
 	struct ticket *tickets, **tickets_end;
 	struct loop_timer timer; /* CONNECT deadline; then keep alive and expiry */
 	union {
@@ -91,6 +93,8 @@ void client_resume(struct broker_client *c, uint8_t why);
 void client_starve(struct broker_client *c);
 /* The store has answered or time has passed: reads on where there is room again. */
 void clients_feed(struct shard *sh);
+/* The limits of rates have changed. */
+void clients_rate(struct shard *sh);
 /* Sends what b holds (one packet) and ends clients that never read. */
 void client_send(struct broker_client *c, const struct buf *b);
 void client_send_ack(

@@ -4,6 +4,8 @@
  */
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/quota.h"
+#include "broker/rate.h"
 #include "broker/topic.h"
 #include "server/base/crypto.h"
 #include "server/base/err.h"
@@ -109,13 +111,13 @@ static uint16_t keep_alive(const struct broker_client *c, uint16_t asked)
 
 static void set_will(struct session *s, const struct mqtt_will *from, struct msg *msg)
 {
-	s->will = will_free(s->will);
-	if (!from->present)
+	if (!from->present) {
+		s->will = will_free(s->shard, s->will);
 		return;
+	}
 	msg->qos = from->qos;
 	msg->retain = from->retain;
-	s->will = mem_new(sizeof(*s->will));
-	*s->will = (struct will){msg, from->delay, from->has_expiry, from->expiry};
+	will_set(s, &(struct will){msg, from->delay, from->has_expiry, from->expiry});
 }
 
 static void settle_terms(struct broker_client *c, const struct mqtt_connect *con)
@@ -177,6 +179,7 @@ static void admit(struct broker_client *c, struct connecting *k, struct session 
 	principal_unref(s->principal);
 	s->principal = principal_ref(p);
 	session_attach(s, c, session_expiry(c, &k->con));
+	c->rate = rate_get(k->shard, p);
 	metric_inc(METRIC_MQTT_CLIENTS);
 	send_connack(c, k, present);
 	if (c->state == CLIENT_CONNECTING)
@@ -228,7 +231,7 @@ static void connect_finish(struct connecting *k)
 	bool present = s != NULL;
 	if (!s && !stale)
 		s = new_session(k, !before && k->con.clean_start);
-	if (!s || (k->con.will.present && !will)) {
+	if (!s || (k->con.will.present && !(will && quota_will_fits(k->shard, will)))) {
 		msg_unref(will);
 		if (s && !present)
 			session_discard(s);
@@ -294,6 +297,13 @@ static void authenticated(struct auth_request *r)
 		int err = r->err;
 		connecting_free(k);
 		connect_refuse(c, refusal_code(err), END_REFUSED);
+		return;
+	}
+	if (!rate_connect(k->shard, r->principal)) {
+		log_info("mqtt client connects too often", F_U64("conn", c->conn_id),
+		        F_SLICE("client", r->client_id));
+		connecting_free(k);
+		connect_refuse(c, MQTT_RATE_EXCEEDED, END_CONNECT_RATE);
 		return;
 	}
 	const struct mqtt_will *w = &k->con.will;

@@ -224,13 +224,14 @@ static void queue_drop_expired(struct session *s)
 	}
 }
 
-/* Messages that wait for clients, over all sessions: those of all kinds without the retained ones
- * and those that the store has. */
+/* Messages that wait for clients, over all sessions: those of all kinds without the retained ones,
+ * wills and those that the store has. */
 static size_t waiting_bytes(const struct shard *sh)
 {
 	const struct telemetry_store *store = &sh->b->store;
 	int64_t all = metric_read(METRIC_MESSAGE_BYTES);
 	size_t others = atomic_load_explicit(&sh->b->retained_bytes, memory_order_relaxed) +
+	        atomic_load_explicit(&sh->b->will_bytes, memory_order_relaxed) +
 	        store->backlog_bytes(store->ctx);
 	return all > 0 && (size_t)all > others ? (size_t)all - others : 0;
 }

@@ -25,7 +25,7 @@ static void key_gone(struct session *s)
 		session_forget(s);
 		return;
 	}
-	s->will = will_free(s->will);
+	s->will = will_free(s->shard, s->will);
 	s->expiry = 0;
 	client_end(c, END_DISABLED);
 }
@@ -186,7 +186,7 @@ static void gone_arrived(struct mail *mail)
 		if (s->principal->device_key != m->device_key)
 			continue;
 		struct broker_client *c = s->client;
-		s->will = will_free(s->will);
+		s->will = will_free(s->shard, s->will);
 		s->expiry = UINT32_MAX; /* so that detaching leaves the end to us */
 		if (c) {
 			client_end(c, END_DISABLED);

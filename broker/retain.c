@@ -31,6 +31,7 @@ struct retain {
 	struct map devices;                        /* by key */
 	TAILQ_HEAD(expiring_nodes, node) expiring; /* the one looked at longest ago first */
 	size_t count, expiring_count, bytes;
+	struct tally *device_count, *device_bytes; /* shared by the loops; NULL: nobody asks */
 };
 
 static struct node *node_of(struct level *l)
@@ -104,6 +105,21 @@ static void device_drop_empty(struct retain *r, uint64_t key)
 	free(d);
 }
 
+void retain_tell(struct retain *r, struct tally *messages, struct tally *bytes)
+{
+	r->device_count = messages;
+	r->device_bytes = bytes;
+}
+
+static void tell(struct retain *r, const struct node *n, int sign)
+{
+	uint64_t key = n->is.device_key;
+	if (!key || !r->device_count)
+		return;
+	tally_add(r->device_count, device_slice(&key), sign);
+	tally_add(r->device_bytes, device_slice(&key), sign * (int64_t)msg_size(n->is.msg));
+}
+
 /* Takes the message off a node. The node itself and its device's list may be left empty. */
 static void node_clear(struct retain *r, struct node *n)
 {
@@ -113,6 +129,7 @@ static void node_clear(struct retain *r, struct node *n)
 		TAILQ_REMOVE(&r->expiring, n, expiring);
 		r->expiring_count--;
 	}
+	tell(r, n, -1);
 	r->bytes -= msg_size(n->is.msg);
 	r->count--;
 	msg_unref(n->is.msg);
@@ -128,6 +145,7 @@ static void node_fill(struct retain *r, struct node *n, struct msg *m, struct de
 		TAILQ_INSERT_TAIL(&r->expiring, n, expiring);
 		r->expiring_count++;
 	}
+	tell(r, n, 1);
 	r->bytes += msg_size(m);
 	r->count++;
 }
@@ -219,6 +237,12 @@ int retain_put(
 	if (old_key)
 		device_drop_empty(r, old_key);
 	return 0;
+}
+
+const struct retained *retain_get(const struct retain *r, struct slice topic)
+{
+	struct path path = path_find(r, topic);
+	return path.more || !path.n->is.msg ? NULL : &path.n->is;
 }
 
 static void node_remove(struct retain *r, struct node *n)

@@ -6,6 +6,7 @@
 #define HF_BROKER_RETAIN_H
 
 #include "server/base/msg.h"
+#include "server/base/tally.h"
 
 struct retain;
 
@@ -16,12 +17,17 @@ struct retained {
 };
 
 struct retain *retain_new(void);
+/* Keeps the messages and bytes of each device in tallies that the loops share; before the first
+ * message. */
+void retain_tell(struct retain *r, struct tally *messages, struct tally *bytes);
 void retain_free(struct retain *r); /* drops its references */
 /* Keeps a reference on m in place of what was retained under its topic. 0, ERR_NOMEM, ERR_QUOTA
  * when the count or the bytes would pass the limits, ERR_TOO_BIG over 1,024 levels
  * (mqtt.max_topic_levels is never above). On failure what was there stays. */
 int retain_put(
         struct retain *r, struct msg *m, uint64_t device_key, size_t max_count, size_t max_bytes);
+/* What is retained under topic, NULL: nothing. Valid until the tree changes. */
+const struct retained *retain_get(const struct retain *r, struct slice topic);
 /* Removes it. Whether there was one. */
 bool retain_remove(struct retain *r, struct slice topic);
 /* Removes all of a device's. Returns how many. */

@@ -4,6 +4,8 @@
  */
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/quota.h"
+#include "server/base/err.h"
 #include "server/base/metrics.h"
 
 #define EXPIRE_STEP 1000
@@ -35,6 +37,8 @@ static int set_here(struct shard *sh, struct msg *m, uint64_t device_key)
 	int err = 0;
 	if (m->payload_len == 0)
 		retain_remove(sh->retain, msg_topic(m));
+	else if (!quota_retained_fits(sh, m, device_key))
+		err = ERR_QUOTA;
 	else
 		err = retain_put(sh->retain, m, device_key, share_of(lim->max_retained, all, count),
 		        share_of(lim->max_retained_bytes, all_bytes, bytes));

@@ -4,6 +4,7 @@
 
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/quota.h"
 #include "broker/share.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
@@ -148,7 +149,7 @@ static void session_free(struct session *s)
 	LIST_REMOVE(s, all);
 	loop_timer_cancel(&s->timer);
 	qos2_free(&s->qos2);
-	s->will = will_free(s->will);
+	s->will = will_free(s->shard, s->will);
 	sh->n_modules -= is_module(s->principal);
 	principal_unref(s->principal);
 	atomic_fetch_sub(&sh->b->sessions, 1);
@@ -161,6 +162,7 @@ void session_discard(struct session *s)
 	struct sub *sub;
 	while ((sub = LIST_FIRST(&s->subs)) != NULL) {
 		LIST_REMOVE(sub, entry);
+		quota_sub_give(s, sub->of.filter);
 		filter_unref(s->shard, sub->of.filter);
 		free(sub);
 		metric_add(METRIC_SUBSCRIPTIONS, -1);
@@ -184,7 +186,7 @@ void session_end(struct session *s)
 
 void session_forget(struct session *s)
 {
-	s->will = will_free(s->will);
+	s->will = will_free(s->shard, s->will);
 	qos2_free(&s->qos2);
 	session_end(s);
 }
@@ -213,7 +215,7 @@ void session_detach(struct session *s)
 	out_restart(s);
 	share_tell(s);
 	if (!c->keep_will)
-		s->will = will_free(s->will);
+		s->will = will_free(s->shard, s->will);
 	if (s->expiry == 0) {
 		session_end(s);
 		return;

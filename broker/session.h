@@ -74,6 +74,7 @@ struct session {
 	uint64_t member; /* number in shared groups, 0: in none */
 	uint32_t expiry; /* s; UINT32_MAX: never */
 	unsigned n_subs, n_shared;
+	uint32_t sub_bytes;         /* what its subscriptions count for */
 	unsigned match;             /* its place among the matches of the message being routed */
 	struct share_member *share; /* NULL: it never was in a group */
 	uint16_t key_len, id_off;
@@ -114,7 +115,10 @@ void qos2_release_one(struct session *s, struct qos2_slot *q);
 void qos2_release_all(struct shard *sh, struct principal *p);
 
 /* will.c */
-struct will *will_free(struct will *w);
+struct will *will_free(struct shard *sh, struct will *w);
+/* Makes this the session's will in place of the one it had, and takes over the reference on its
+ * message. */
+void will_set(struct session *s, const struct will *w);
 /* Publishes the session's will and forgets it. */
 void will_publish(struct session *s);
 

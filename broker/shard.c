@@ -4,12 +4,14 @@
 
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/rate.h"
 #include "broker/share.h"
 #include "broker/topic.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
 
 #define TICK_MS 1000
+#define DEVICE_SLOTS 16384 /* of the tallies of what devices retain */
 #define PACKET_MAX (268435455u + 5)
 
 /* ---- limits ---- */
@@ -63,6 +65,7 @@ static void limits_arrived(struct mail *mail)
 	limits_unref(sh->limits);
 	sh->limits = m->limits;
 	sh->limits_version++;
+	clients_rate(sh);
 	clients_feed(sh);
 	free(m);
 }
@@ -89,6 +92,7 @@ static void on_tick(struct loop_timer *t, struct loop *loop)
 {
 	struct shard *sh = container_of(t, struct shard, tick);
 	retained_expire(sh);
+	rates_sweep(sh);
 	loop_timer_set(loop, t, TICK_MS);
 }
 
@@ -112,10 +116,15 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	map_init(&sh->filters);
 	map_init(&sh->held);
 	map_init(&sh->groups);
+	map_init(&sh->rates);
+	TAILQ_INIT(&sh->rate_list);
 	buf_init(&sh->scratch, PACKET_MAX);
 	sh->subs = index_new();
 	sh->retain = retain_new();
-	return sh->subs && sh->retain;
+	if (!sh->subs || !sh->retain)
+		return false;
+	retain_tell(sh->retain, b->device_count, b->device_bytes);
+	return true;
 }
 
 struct broker *broker_new(struct loop *const *loops, unsigned n, const struct broker_hooks *hooks,
@@ -129,6 +138,10 @@ struct broker *broker_new(struct loop *const *loops, unsigned n, const struct br
 	b->hooks = *hooks;
 	b->store = *store;
 	b->n = n;
+	b->device_count = tally_new(DEVICE_SLOTS);
+	b->device_bytes = tally_new(DEVICE_SLOTS);
+	if (!b->device_count || !b->device_bytes)
+		goto fail;
 	for (unsigned i = 0; i < n; i++) {
 		struct shard *sh = &b->shards[i];
 		atomic_fetch_add(&l->refs, 1);
@@ -170,6 +183,7 @@ static void shard_done(struct shard *sh)
 	map_free(&sh->filters);
 	map_free(&sh->held);
 	map_free(&sh->groups);
+	rates_free(sh);
 	buf_free(&sh->scratch);
 	route_scratch_free(&sh->route);
 	limits_unref(sh->limits);
@@ -185,6 +199,8 @@ void broker_free(struct broker *b)
 		else
 			limits_unref(b->shards[i].limits);
 	}
+	tally_free(b->device_count);
+	tally_free(b->device_bytes);
 	free(b);
 }
 

@@ -15,6 +15,7 @@
 #include "broker/route.h"
 #include "server/base/loop.h"
 #include "server/base/map.h"
+#include "server/base/tally.h"
 
 #define SHARDS_MAX 16
 
@@ -32,6 +33,7 @@ LIST_HEAD(session_list, session);
 LIST_HEAD(connecting_list, connecting);
 TAILQ_HEAD(part_list, part);
 LIST_HEAD(remote_group_list, remote_group);
+TAILQ_HEAD(rate_list, rate);
 
 struct shard {
 	struct broker *b;
@@ -56,6 +58,8 @@ struct shard {
 	bool recheck_running;
 	struct map members; /* sessions with shared subscriptions, by their number */
 	uint64_t next_member;
+	struct map rates; /* of devices, by id: see rate.h */
+	struct rate_list rate_list;
 	unsigned n_modules; /* sessions of modules: without any, a device's sessions are found by
 	                       key */
 
@@ -87,6 +91,8 @@ struct broker {
 	unsigned n;
 	atomic_size_t clients, sessions;
 	atomic_size_t retained_count, retained_bytes;
+	atomic_size_t sub_bytes, will_bytes;       /* over all sessions */
+	struct tally *device_count, *device_bytes; /* what each device retains */
 	struct shard shards[];
 };
 

@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "broker/mem.h"
+#include "broker/quota.h"
 #include "broker/share.h"
 #include "broker/topic.h"
 #include "server/base/clock.h"
@@ -382,6 +383,10 @@ static uint8_t sub_add(struct broker_client *c, struct item *item, struct sub **
 	struct filter *f = filter_get(c->shard, item->filter);
 	if (!f)
 		return MQTT_QUOTA;
+	if (!quota_sub_take(s, f)) {
+		filter_unref(c->shard, f);
+		return MQTT_QUOTA;
+	}
 	struct sub *sub = mem_new(sizeof(*sub));
 	sub->kind = ROUTE_LOCAL;
 	sub->of.session = s;
@@ -390,6 +395,7 @@ static uint8_t sub_add(struct broker_client *c, struct item *item, struct sub **
 	sub->silent = item->silent;
 	uint8_t code = sub_enter(s, sub, item);
 	if (code) {
+		quota_sub_give(s, f);
 		filter_unref(c->shard, f);
 		free(sub);
 		return code;
@@ -542,6 +548,7 @@ static void sub_leave(struct session *s, struct sub *sub)
 	LIST_REMOVE(sub, entry);
 	map_remove(&sh->held, key_slice(&sub->of));
 	metric_add(METRIC_SUBSCRIPTIONS, -1);
+	quota_sub_give(s, f);
 	filter_unref(sh, f);
 	free(sub);
 }

@@ -1,13 +1,24 @@
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/quota.h"
 #include "server/base/metrics.h"
 
-struct will *will_free(struct will *w)
+struct will *will_free(struct shard *sh, struct will *w)
 {
-	if (w)
-		msg_unref(w->msg);
+	if (!w)
+		return NULL;
+	quota_will_add(sh, -(int64_t)msg_size(w->msg));
+	msg_unref(w->msg);
 	free(w);
 	return NULL;
+}
+
+void will_set(struct session *s, const struct will *w)
+{
+	s->will = will_free(s->shard, s->will);
+	s->will = mem_new(sizeof(*s->will));
+	*s->will = *w;
+	quota_will_add(s->shard, (int64_t)msg_size(w->msg));
 }
 
 /* A will is published as its owner would publish it now: policy is asked again, and it is stored.
@@ -20,7 +31,7 @@ void will_publish(struct session *s)
 	struct topic_rule rule = publish_judge(sh, s->principal, msg_topic(m));
 	if (!rule.allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
-		will_free(w);
+		will_free(sh, w);
 		return;
 	}
 	/* Nobody else has seen the message yet: its times begin now. */
@@ -30,5 +41,5 @@ void will_publish(struct session *s)
 	struct ticket *t = ticket_new(sh, s->principal, true);
 	publish_accept(sh, m, &rule, s, t);
 	ticket_settle(t, 0);
-	will_free(w);
+	will_free(sh, w);
 }

@@ -134,10 +134,13 @@ static void hub_readiness(void *ctx, struct api_readiness *ret)
 
 /* ---- settings of the rooms ---- */
 
+static const char *const over_rate_words[] = {"pause", "disconnect"};
+
 static struct broker_limits broker_limits_of(const struct config *c)
 {
 	return (struct broker_limits){
 	        .connect_ms = (unsigned)c->mqtt_connect_timeout * 1000,
+	        .slow_reader_ms = (unsigned)c->mqtt_slow_reader_timeout * 1000,
 	        .max_packet_size = (size_t)c->mqtt_max_packet_size,
 	        .max_payload = (size_t)c->mqtt_max_payload,
 	        .max_keep_alive = (unsigned)c->mqtt_max_keep_alive,
@@ -149,10 +152,18 @@ static struct broker_limits broker_limits_of(const struct config *c)
 	        .max_queued_messages = (size_t)c->mqtt_max_queued_messages,
 	        .max_queued_bytes = (size_t)c->mqtt_max_queued_bytes,
 	        .queue_memory = (size_t)c->mqtt_queue_memory,
+	        .max_message_rate = (unsigned)c->mqtt_max_message_rate,
+	        .max_byte_rate = (size_t)c->mqtt_max_byte_rate,
+	        .end_over_rate = strcmp(over_rate_words[c->mqtt_over_rate], "disconnect") == 0,
+	        .max_connect_rate = (unsigned)c->mqtt_max_connect_rate,
+	        .subscription_memory = (size_t)c->mqtt_subscription_memory,
+	        .will_memory = (size_t)c->mqtt_will_memory,
 	        .max_session_expiry = (uint32_t)c->mqtt_max_session_expiry,
 	        .max_sessions = (size_t)c->mqtt_max_sessions,
 	        .max_retained = (size_t)c->mqtt_max_retained,
 	        .max_retained_bytes = (size_t)c->mqtt_max_retained_bytes,
+	        .device_retained = (size_t)c->mqtt_max_device_retained,
+	        .device_retained_bytes = (size_t)c->mqtt_max_device_retained_bytes,
 	        .output_soft_bytes = (size_t)c->mqtt_output_soft_bytes,
 	        .output_hard_bytes = (size_t)c->mqtt_output_hard_bytes,
 	        .store_queue_bytes = (size_t)c->storage_queue_bytes,

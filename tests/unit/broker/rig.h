@@ -494,6 +494,7 @@ static struct rig *rig_new_with(unsigned n, const struct broker_limits *limits)
 	struct broker_limits *l = &rig->limits;
 #define DEFAULT(field, value) l->field = l->field ? l->field : (value)
 	DEFAULT(connect_ms, 10000);
+	DEFAULT(slow_reader_ms, 30000);
 	DEFAULT(max_packet_size, 278528);
 	DEFAULT(max_payload, 262144);
 	DEFAULT(receive_maximum, 256);

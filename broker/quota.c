@@ -1,0 +1,74 @@
+#include "broker/quota.h"
+
+#include "server/base/metrics.h"
+
+#define SUB_COST 256    /* what a subscription counts for beside its text */
+#define LEVEL_COST 128  /* and what each of its levels may take in the index */
+#define SESSION_PART 64 /* the part of all memory for subscriptions that one session may take */
+
+/* ---- subscriptions ---- */
+
+static uint32_t sub_cost(const struct filter *f)
+{
+	uint32_t cost = SUB_COST + f->len;
+	for (unsigned i = 0; i < f->len; i++)
+		cost += f->text[i] == '/' ? LEVEL_COST : 0;
+	return cost;
+}
+
+bool quota_sub_take(struct session *s, const struct filter *f)
+{
+	struct broker *b = s->shard->b;
+	size_t most = shard_limits(s->shard)->subscription_memory;
+	uint32_t cost = sub_cost(f);
+	size_t all = atomic_fetch_add_explicit(&b->sub_bytes, cost, memory_order_relaxed) + cost;
+	if (most && (all > most || s->sub_bytes + cost > most / SESSION_PART)) {
+		atomic_fetch_sub_explicit(&b->sub_bytes, cost, memory_order_relaxed);
+		return false;
+	}
+	s->sub_bytes += cost;
+	metric_add(METRIC_SUBSCRIPTION_BYTES, cost);
+	return true;
+}
+
+void quota_sub_give(struct session *s, const struct filter *f)
+{
+	uint32_t cost = sub_cost(f);
+	atomic_fetch_sub_explicit(&s->shard->b->sub_bytes, cost, memory_order_relaxed);
+	s->sub_bytes -= cost;
+	metric_add(METRIC_SUBSCRIPTION_BYTES, -(int64_t)cost);
+}
+
+/* ---- retained messages ---- */
+
+bool quota_retained_fits(const struct shard *sh, const struct msg *m, uint64_t device_key)
+{
+	const struct broker_limits *lim = shard_limits(sh);
+	if (!device_key || (!lim->device_retained && !lim->device_retained_bytes))
+		return true;
+	struct slice key = slice_make(&device_key, sizeof(device_key));
+	int64_t count = tally_sum(sh->b->device_count, key) + 1;
+	int64_t bytes = tally_sum(sh->b->device_bytes, key) + (int64_t)msg_size(m);
+	const struct retained *old = retain_get(sh->retain, msg_topic(m));
+	if (old && old->device_key == device_key) {
+		count--;
+		bytes -= (int64_t)msg_size(old->msg);
+	}
+	return !(lim->device_retained && count > (int64_t)lim->device_retained) &&
+	        !(lim->device_retained_bytes && bytes > (int64_t)lim->device_retained_bytes);
+}
+
+/* ---- wills ---- */
+
+bool quota_will_fits(const struct shard *sh, const struct msg *msg)
+{
+	size_t most = shard_limits(sh)->will_memory;
+	size_t used = atomic_load_explicit(&sh->b->will_bytes, memory_order_relaxed);
+	return most == 0 || used + msg_size(msg) <= most;
+}
+
+void quota_will_add(struct shard *sh, int64_t n)
+{
+	atomic_fetch_add_explicit(&sh->b->will_bytes, (size_t)n, memory_order_relaxed);
+	metric_add(METRIC_WILL_BYTES, n);
+}
