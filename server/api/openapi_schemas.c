@@ -152,6 +152,7 @@ const char api_openapi_components[] = JSON({
 		"devices": {"type": "object", "properties": {
 			"total": {"type": "integer"}, "disabled": {"type": "integer"}}},
 		"connections": {"type": "integer"},
+		"connectionsEnded": {"type": "object", "additionalProperties": {"type": "integer"}},
 		"mqttClients": {"type": "integer"},
 		"sessions": {"type": "integer"},
 		"subscriptions": {"type": "integer"},

@@ -127,6 +127,7 @@ void conn_die(struct conn *c)
 	close(c->fd);
 	c->fd = -1;
 	conn_unlink(c);
+	listener_count(c, -1);
 	atomic_fetch_sub_explicit(&c->nl->net->connections, 1, memory_order_relaxed);
 	metric_add(METRIC_CONNECTIONS, -1);
 	c->state = CONN_DEAD;
@@ -267,8 +268,7 @@ void conn_opened(struct conn *c)
 		conn_abort(c, END_INTERNAL);
 }
 
-int conn_begin(
-        struct net_loop *nl, const struct listener *l, int fd, const struct sockaddr_storage *peer)
+int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct sockaddr_storage *peer)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 	if (!c) {
@@ -283,6 +283,7 @@ int conn_begin(
 	c->id = atomic_fetch_add_explicit(&nl->net->next_id, 1, memory_order_relaxed);
 	c->opened_ms = loop_now_ms(nl->loop);
 	peer_set(c, peer);
+	listener_count(c, 1);
 	timer_init(c);
 	conn_link(c);
 	atomic_fetch_add_explicit(&nl->net->connections, 1, memory_order_relaxed);

@@ -32,6 +32,7 @@ struct listener {
 	enum net_protocol protocol;
 	void (*on_accept)(struct conn *c, void *arg);
 	void *arg;
+	atomic_size_t connections;
 	unsigned n_sockets;
 	struct listener_socket sockets[];
 };
@@ -215,10 +216,61 @@ static void accept_exhausted(struct listener_socket *s)
 	loop_timer_set(nl->loop, &nl->accept_timer, ACCEPT_REST_MS);
 }
 
-static bool over_limit(struct net *net)
+/* Who shares an address: all behind one IPv4 address, and all of one IPv6 network, in which a host
+ * may choose its own addresses. */
+static struct slice address_key(bool v6, const void *ip)
 {
-	return atomic_load_explicit(&net->connections, memory_order_relaxed) >=
-	        atomic_load_explicit(&net->max_connections, memory_order_relaxed);
+	return slice_make(ip, v6 ? 8 : 4);
+}
+
+static struct slice peer_key(const struct sockaddr_storage *peer)
+{
+	if (peer->ss_family == AF_INET6)
+		return address_key(true, &((const struct sockaddr_in6 *)peer)->sin6_addr);
+	return address_key(false, &((const struct sockaddr_in *)peer)->sin_addr);
+}
+
+void listener_count(const struct conn *c, int n)
+{
+	atomic_fetch_add_explicit(&c->listener->connections, (size_t)n, memory_order_relaxed);
+	tally_add(c->nl->net->addresses, address_key(c->peer_v6, c->peer_ip), n);
+}
+
+static size_t load(const atomic_size_t *v)
+{
+	return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+/* Whether one more is too many, and of what. */
+static bool too_many(
+        const struct listener_socket *s, const struct sockaddr_storage *peer, enum end_reason *ret)
+{
+	const struct net *net = s->nl->net;
+	size_t of_listener = load(&net->listener_connections),
+	       of_address = load(&net->address_connections);
+	if (load(&net->connections) >= load(&net->max_connections))
+		*ret = END_LIMIT;
+	else if (of_listener && load(&s->listener->connections) >= of_listener)
+		*ret = END_LISTENER_LIMIT;
+	else if (of_address && tally_sum(net->addresses, peer_key(peer)) >= (int64_t)of_address)
+		*ret = END_ADDRESS_LIMIT;
+	else
+		return false;
+	return true;
+}
+
+/* Without a connection, and without a DISCONNECT: nobody has said yet what is spoken. */
+static void turn_away(int fd, const struct sockaddr_storage *peer, enum end_reason why)
+{
+	bool v6 = peer->ss_family == AF_INET6;
+	char ip[INET6_ADDRSTRLEN];
+	inet_ntop(peer->ss_family,
+	        v6 ? (const void *)&((const struct sockaddr_in6 *)peer)->sin6_addr
+	           : (const void *)&((const struct sockaddr_in *)peer)->sin_addr,
+	        ip, sizeof(ip));
+	log_warn("connection refused", F_STR("peer", ip), F_STR("reason", end_name(why)));
+	metric_inc_by(METRIC_CONNECTIONS_ENDED, why);
+	close(fd);
 }
 
 static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, void *arg)
@@ -238,10 +290,9 @@ static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, v
 				return;
 			continue; /* the peer has gone already, or its network failed */
 		}
-		if (over_limit(s->nl->net)) {
-			log_warn("too many connections");
-			metric_inc_by(METRIC_CONNECTIONS_ENDED, END_LIMIT);
-			close(fd);
+		enum end_reason why;
+		if (too_many(s, &peer, &why)) {
+			turn_away(fd, &peer, why);
 			continue;
 		}
 		if (conn_begin(s->nl, s->listener, fd, &peer) < 0)

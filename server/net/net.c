@@ -9,6 +9,7 @@
 #include "server/net/private.h"
 #include "server/net/tls.h"
 
+#define ADDRESS_SLOTS 16384 /* of the tally of connections by address */
 /* What one pass over the connections makes others do is done in the same turn, so often. */
 #define PASSES_A_TURN 4
 
@@ -60,6 +61,7 @@ struct net *net_new(struct loop *const *loops, unsigned n, const struct net_limi
 	if (!net)
 		return NULL;
 	net->tls = tls_new();
+	net->addresses = tally_new(ADDRESS_SLOTS);
 	atomic_init(&net->next_id, 1);
 	net_set_limits(net, limits);
 	for (unsigned i = 0; i < n; i++) {
@@ -69,7 +71,7 @@ struct net *net_new(struct loop *const *loops, unsigned n, const struct net_limi
 			break;
 		net->n_loops++;
 	}
-	if (net->tls && net->n_loops == n)
+	if (net->tls && net->addresses && net->n_loops == n)
 		return net;
 	net_free(net);
 	return NULL;
@@ -98,6 +100,7 @@ void net_free(struct net *net)
 	for (unsigned i = 0; i < net->n_loops; i++)
 		net_loop_free(net->loops[i]);
 	tls_free(net->tls);
+	tally_free(net->addresses);
 	free(net);
 }
 
@@ -105,6 +108,10 @@ void net_set_limits(struct net *net, const struct net_limits *limits)
 {
 	atomic_store_explicit(&net->handshake_ms, limits->handshake_ms, memory_order_relaxed);
 	atomic_store_explicit(&net->max_connections, limits->max_connections, memory_order_relaxed);
+	atomic_store_explicit(
+	        &net->listener_connections, limits->listener_connections, memory_order_relaxed);
+	atomic_store_explicit(
+	        &net->address_connections, limits->address_connections, memory_order_relaxed);
 }
 
 int net_tls_load(struct net *net, const char *cert_file, const char *key_file,

@@ -14,6 +14,8 @@ struct net;
 struct net_limits {
 	unsigned handshake_ms; /* for the TLS handshake */
 	size_t max_connections;
+	size_t listener_connections; /* of one listener; 0: no limit */
+	size_t address_connections;  /* of one IPv4 address or IPv6 /64; 0: no limit */
 };
 
 /* loops: n of them, not running yet. NULL when out of memory. Main thread. */

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "server/base/buf.h"
+#include "server/base/tally.h"
 #include "server/net/net.h"
 
 /* One recv a turn and connection: enough for some 70 small messages, and so little that a client
@@ -61,7 +62,7 @@ struct conn {
 	const struct conn_handler *handler;
 	void *arg;
 	void *ssl; /* tls.c's; NULL when plain */
-	const struct listener *listener;
+	struct listener *listener;
 	struct buf tail; /* unread bytes, only while there are some */
 	struct out_piece *out, *out_last;
 	struct out_piece *wire; /* ciphertext that the socket did not take */
@@ -121,14 +122,15 @@ struct net {
 	struct net_loop *loops[NET_LOOPS_MAX];
 	struct tls *tls;
 	struct listener *listeners;
-	atomic_size_t connections, max_connections;
+	atomic_size_t connections, max_connections, listener_connections, address_connections;
+	struct tally *addresses; /* connections of each */
 	atomic_uint handshake_ms;
 	atomic_uint_fast64_t next_id;
 };
 
 /* conn.c: begins a connection on an accepted socket, which it owns from here on. 0 or ERR_NOMEM. */
 int conn_begin(
-        struct net_loop *nl, const struct listener *l, int fd, const struct sockaddr_storage *peer);
+        struct net_loop *nl, struct listener *l, int fd, const struct sockaddr_storage *peer);
 /* Has the end of the turn look at it. */
 void conn_queue(struct conn *c);
 /* The end of the turn for one connection: offers, writes, ends, frees. */
@@ -161,6 +163,8 @@ void net_loop_free_pieces(struct net_loop *nl);
 void listeners_apply(struct net_loop *nl, bool on);
 void listeners_free(struct net *net);
 void listener_opened(struct conn *c);
+/* Counts the connection (1) or counts it no more (-1) for its listener and its address. */
+void listener_count(const struct conn *c, int n);
 bool listener_is_loopback(const struct listener *l);
 bool listener_is_tls(const struct listener *l);
 enum net_protocol listener_protocol(const struct listener *l);

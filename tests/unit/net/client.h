@@ -22,7 +22,7 @@ struct client {
 	SSL *ssl;
 };
 
-HF_UNUSED static struct client client_open(unsigned port)
+HF_UNUSED static struct client client_open_from(const char *address, unsigned port)
 {
 	struct client c = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 	ck_assert_int_ge(c.fd, 0);
@@ -32,8 +32,16 @@ HF_UNUSED static struct client client_open(unsigned port)
 	const struct sockaddr_in a = {.sin_family = AF_INET,
 	        .sin_port = htons((uint16_t)port),
 	        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in own = {.sin_family = AF_INET};
+	ck_assert_int_eq(inet_pton(AF_INET, address, &own.sin_addr), 1);
+	ck_assert_int_eq(bind(c.fd, (const struct sockaddr *)&own, sizeof(own)), 0);
 	ck_assert_int_eq(connect(c.fd, (const struct sockaddr *)&a, sizeof(a)), 0);
 	return c;
+}
+
+HF_UNUSED static struct client client_open(unsigned port)
+{
+	return client_open_from("127.0.0.1", port);
 }
 
 HF_UNUSED static SSL_CTX *client_ctx(int version)

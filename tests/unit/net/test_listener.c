@@ -30,8 +30,8 @@ static void counted_accept(struct conn *c, void *arg)
 	k->loopback_plain = conn_is_loopback_plain(c);
 	char peer[CONN_PEER_LEN];
 	conn_peer(c, peer);
-	ck_assert_msg(strncmp(peer, "127.0.0.1:", 10) == 0 || strncmp(peer, "[::1]:", 6) == 0, "%s",
-	        peer);
+	ck_assert_msg(
+	        strncmp(peer, "127.0.0.", 8) == 0 || strncmp(peer, "[::1]:", 6) == 0, "%s", peer);
 	gate_add(&k->opened, 1);
 }
 
@@ -173,6 +173,62 @@ START_TEST(the_limit_holds)
 }
 END_TEST
 
+static void expect_refused(const char *from, unsigned port, enum end_reason why)
+{
+	enum metric m = (enum metric)(METRIC_CONNECTIONS_ENDED + why);
+	int64_t before = metric_read(m);
+	struct client out = client_open_from(from, port);
+	ck_assert(client_at_end(&out));
+	client_close(&out);
+	ck_assert_int_eq(metric_read(m) - before, 1);
+}
+
+static void wait_connections(const struct rig *rig, size_t n)
+{
+	while (net_connections(rig->net) > n)
+		sched_yield();
+}
+
+/* One address cannot take what others need, nor one listener; both get back what they lose. */
+START_TEST(addresses_and_listeners_have_a_part)
+{
+	struct counted k;
+	struct rig rig;
+	start(&rig, 2, &k);
+	struct net_limits limits = {
+	        .handshake_ms = 1000, .max_connections = 100, .address_connections = 3};
+	net_set_limits(rig.net, &limits);
+	struct client in[5];
+	for (unsigned i = 0; i < 3; i++) {
+		in[i] = client_open_from("127.0.0.1", rig.plain);
+		gate_wait(&k.opened, i + 1);
+	}
+	expect_refused("127.0.0.1", rig.plain, END_ADDRESS_LIMIT);
+	expect_refused("127.0.0.1", rig.tls, END_ADDRESS_LIMIT);
+	in[3] = client_open_from("127.0.0.2", rig.plain);
+	gate_wait(&k.opened, 4);
+	client_close(&in[0]);
+	wait_connections(&rig, 3);
+	in[0] = client_open_from("127.0.0.1", rig.plain);
+	gate_wait(&k.opened, 5);
+	limits = (struct net_limits){
+	        .handshake_ms = 1000, .max_connections = 100, .listener_connections = 4};
+	net_set_limits(rig.net, &limits);
+	expect_refused("127.0.0.3", rig.plain, END_LISTENER_LIMIT);
+	in[4] = client_open_from("127.0.0.3", rig.tls);
+	while (net_connections(rig.net) < 5)
+		sched_yield();
+	client_close(&in[3]);
+	wait_connections(&rig, 4);
+	in[3] = client_open_from("127.0.0.3", rig.plain);
+	gate_wait(&k.opened, 6);
+	for (unsigned i = 0; i < 5; i++)
+		client_close(&in[i]);
+	wait_connections(&rig, 0);
+	rig_stop(&rig);
+}
+END_TEST
+
 START_TEST(stopping_closes_the_listeners)
 {
 	struct counted k;
@@ -279,5 +335,5 @@ START_TEST(it_lives_without_descriptors)
 END_TEST
 
 RIG_MAIN("listener", addresses_are_numbers, an_address_in_use_is_seen, every_loop_accepts,
-        ipv6_is_its_own, the_limit_holds, stopping_closes_the_listeners,
-        it_lives_without_descriptors)
+        ipv6_is_its_own, the_limit_holds, addresses_and_listeners_have_a_part,
+        stopping_closes_the_listeners, it_lives_without_descriptors)
