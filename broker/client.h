@@ -40,6 +40,8 @@ struct topic_cache {
 	struct topic_rule rule;
 	unsigned limits_version;
 	uint16_t len;
+	bool unwanted;          /* no entry of the index matched, when it had this version: */
+	uint64_t index_version; /* 0: it was not asked yet */
 	char topic[];
 };
 

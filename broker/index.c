@@ -35,6 +35,7 @@ struct node {
 struct index {
 	struct node *root;
 	size_t count;
+	uint64_t version;
 };
 
 /* ---- the entries of a filter ---- */
@@ -280,6 +281,7 @@ int index_put(struct index *ix, struct slice filter, const void *key, void *valu
 		prune(ix, n);
 		return ERR_NOMEM;
 	}
+	ix->version++;
 	if (ret_first)
 		*ret_first = first;
 	if (ret_old)
@@ -298,6 +300,7 @@ void *index_remove(struct index *ix, struct slice filter, const void *key, bool 
 	if (!value)
 		return NULL;
 	ix->count--;
+	ix->version++;
 	prune(ix, n);
 	return value;
 }
@@ -312,6 +315,11 @@ bool index_has(const struct index *ix, struct slice filter)
 size_t index_count(const struct index *ix)
 {
 	return ix->count;
+}
+
+uint64_t index_version(const struct index *ix)
+{
+	return ix->version;
 }
 
 /* ---- matching ---- */
@@ -374,4 +382,16 @@ void index_match(const struct index *ix, struct slice topic, void (*found)(void 
 			return;
 		at = open[--n_open];
 	}
+}
+
+static void note_found(HF_UNUSED void *value, void *arg)
+{
+	*(bool *)arg = true;
+}
+
+bool index_empty_for(const struct index *ix, struct slice topic)
+{
+	bool any = false;
+	index_match(ix, topic, note_found, &any);
+	return !any;
 }

@@ -26,6 +26,11 @@ void *index_remove(struct index *ix, struct slice filter, const void *key, bool 
 /* Whether filter has any entry. */
 bool index_has(const struct index *ix, struct slice filter);
 size_t index_count(const struct index *ix);
+/* Changes with every entry that comes, goes or is replaced: what was matched under the same version
+ * would match the same. */
+uint64_t index_version(const struct index *ix);
+/* Whether no filter at all matches topic. */
+bool index_empty_for(const struct index *ix, struct slice topic);
 
 /* Calls found(value, arg) for every entry whose filter matches topic. The index must not be changed
  * meanwhile. Allocates nothing. */

@@ -54,14 +54,23 @@ struct topic_rule publish_judge(
 	return rule;
 }
 
+/* What was decided for the last topic, if this is it and still stands. */
+static struct topic_cache *cached(const struct broker_client *c, struct slice topic)
+{
+	struct topic_cache *cache = c->cache;
+	if (cache && cache->limits_version == c->shard->limits_version &&
+	        slice_eq(slice_make(cache->topic, cache->len), topic))
+		return cache;
+	return NULL;
+}
+
 /* Most clients publish to one topic: what was decided for the last one is kept. */
 static struct topic_rule client_rule(struct broker_client *c, struct slice topic)
 {
-	struct topic_cache *cache = c->cache;
-	unsigned version = c->shard->limits_version;
-	if (cache && cache->limits_version == version &&
-	        slice_eq(slice_make(cache->topic, cache->len), topic))
+	struct topic_cache *cache = cached(c, topic);
+	if (cache)
 		return cache->rule;
+	cache = c->cache;
 	struct topic_rule rule = publish_judge(c->shard, c->session->principal, topic);
 	if (topic.n > CACHED_TOPIC_MAX)
 		return rule;
@@ -71,11 +80,33 @@ static struct topic_rule client_rule(struct broker_client *c, struct slice topic
 	}
 	if (cache) {
 		cache->rule = rule;
-		cache->limits_version = version;
+		cache->limits_version = c->shard->limits_version;
+		cache->index_version = 0;
 		cache->len = (uint16_t)topic.n;
 		memcpy(cache->topic, topic.p, topic.n);
 	}
 	return rule;
+}
+
+/*
+ * Whether nothing is to be done with a message but to answer: nobody subscribed, here or on another
+ * loop, and it is neither stored nor retained. Asked for each message of a client that talks to
+ * nobody, so the answer is kept with the topic until a subscription comes or goes on this loop.
+ */
+static bool unwanted(struct broker_client *c, const struct mqtt_publish *p)
+{
+	struct shard *sh = c->shard;
+	struct topic_cache *cache = cached(c, p->topic);
+	if (!cache || p->retain || !cache->rule.routed || cache->rule.stored_off != NOT_STORED)
+		return false;
+	if (cache->rule.home && cache->rule.home != sh)
+		return false;
+	uint64_t version = index_version(sh->subs) + 1;
+	if (cache->index_version != version) {
+		cache->index_version = version;
+		cache->unwanted = index_empty_for(sh->subs, p->topic);
+	}
+	return cache->unwanted;
 }
 
 bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *rule,
@@ -278,6 +309,22 @@ static void take_qos2(
 	take(c, p, rule, q);
 }
 
+/* Nobody wants it: nothing is copied or allocated, and without others before it the answer leaves
+ * at once. */
+static void take_unwanted(struct broker_client *c, const struct mqtt_publish *p)
+{
+	if (p->qos == 0 || !take_quota(c))
+		return;
+	if (c->tickets) {
+		answer(c, p, MQTT_NO_MATCHING_SUBSCRIBERS);
+		return;
+	}
+	c->quota_used--;
+	client_send_ack(c, MQTT_PUBACK, p->packet_id, MQTT_NO_MATCHING_SUBSCRIBERS);
+	if (c->shard->draining)
+		drain_client(c);
+}
+
 static void refuse(struct broker_client *c, const struct mqtt_publish *p, uint8_t reason)
 {
 	if (c->version != MQTT_V5)
@@ -347,7 +394,9 @@ void publish_received(struct broker_client *c, const struct mqtt_frame *f)
 	if (c->azure && !bow_to_azure(c, &p))
 		return;
 	metric_inc(METRIC_PUBLISH_IN);
-	if (p.qos == 0)
+	if (p.qos != 2 && unwanted(c, &p))
+		take_unwanted(c, &p);
+	else if (p.qos == 0)
 		take_qos0(c, &p, &rule);
 	else if (p.qos == 2)
 		take_qos2(c, &p, &rule);

@@ -228,8 +228,9 @@ static size_t socket_write(struct conn *c, struct iovec *iov, unsigned n_iov)
 {
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = n_iov};
 	ssize_t n;
-	do
-		n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+	do /* the kernel does less for one part */
+		n = n_iov == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+		               : sendmsg(c->fd, &m, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		return (size_t)n;
