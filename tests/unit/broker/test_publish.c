@@ -127,6 +127,109 @@ START_TEST(store_filters_choose)
 }
 END_TEST
 
+/* One publisher, one topic, one message after the other: what is kept with the topic must not
+ * outlive what it follows from. */
+START_TEST(unwanted_until_somebody_subscribes)
+{
+	static char everything[] = "#";
+	static char *filters[] = {everything};
+	static const char *const texts[] = {"t", "+", "#", "$share/g/t"};
+	struct broker_limits l = {.store_filters = filters};
+	for (unsigned loops = 1; loops <= 3; loops += 2) {
+		struct rig *rig = rig_new_with(loops, &l);
+		struct peer *p = device(rig, 5, "d"), *old = device(rig, 4, "old");
+		struct peer *s = backend(rig, 5, "s");
+		struct got g;
+		int64_t bytes = metric_read(METRIC_MESSAGE_BYTES);
+		unsigned id = 1;
+		for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+			send_publish(p, "t", "nobody", 1, id, 0);
+			expect_ack(p, MQTT_PUBACK, id++, 0x10);
+			send_publish(old, "t", "nobody", 1, id, 0);
+			expect_ack(old, MQTT_PUBACK, id++, 0);
+			send_publish(p, "t", "nobody", 0, 0, 0);
+			subscribe(s, texts[i], 0);
+			send_publish(p, "t", "one", 1, id, 0);
+			expect_ack(p, MQTT_PUBACK, id++, 0);
+			expect_publish(s, "t", "one", 0, &g);
+			send_publish(old, "t", "two", 1, id, 0);
+			expect_ack(old, MQTT_PUBACK, id++, 0);
+			expect_publish(s, "t", "two", 0, &g);
+			send_unsubscribe(s, 9, texts[i]);
+			ck_assert(next(s, &g) && g.type == MQTT_UNSUBACK);
+			rig_step(rig);
+		}
+		expect_quiet(s);
+		ck_assert_int_eq(metric_read(METRIC_MESSAGE_BYTES), bytes);
+		/* retained after all */
+		send_publish(p, "t", "nobody", 1, 1, 0);
+		expect_ack(p, MQTT_PUBACK, 1, 0x10);
+		send_publish(p, "t", "kept", 1, 2, 1);
+		expect_ack(p, MQTT_PUBACK, 2, 0x10);
+		subscribe(s, "t", 0);
+		expect_publish(s, "t", "kept", 0, &g);
+		send_unsubscribe(s, 9, "t");
+		ck_assert(next(s, &g) && g.type == MQTT_UNSUBACK);
+		/* stored after all */
+		send_publish(p, "t", "nobody", 1, 3, 0);
+		expect_ack(p, MQTT_PUBACK, 3, 0x10);
+		ck_assert_uint_eq(rig->n_rows, 0);
+		struct broker_limits more = rig->limits;
+		more.n_store_filters = 1;
+		ck_assert_int_eq(broker_set_limits(rig->broker, &more), 0);
+		rig_step(rig);
+		send_publish(p, "t", "stored", 1, 4, 0);
+		expect_ack(p, MQTT_PUBACK, 4, 0);
+		ck_assert_uint_eq(rig->n_rows, 1);
+		rig_free(rig);
+	}
+}
+END_TEST
+
+START_TEST(unwanted_waits_its_turn)
+{
+	static char one[] = "stored";
+	static char *filters[] = {one};
+	struct broker_limits l = {.store_filters = filters, .n_store_filters = 1};
+	struct rig *rig = rig_new_with(1, &l);
+	struct peer *p = device(rig, 5, "d");
+	rig->hold_store = true;
+	send_publish(p, "nobody", "1", 1, 1, 0);
+	expect_ack(p, MQTT_PUBACK, 1, 0x10);
+	send_publish(p, "stored", "2", 1, 2, 0);
+	send_publish(p, "nobody", "3", 1, 3, 0);
+	send_publish(p, "nobody", "4", 1, 4, 0);
+	expect_quiet(p);
+	rig_commit(rig, 1);
+	expect_ack(p, MQTT_PUBACK, 2, 0);
+	expect_ack(p, MQTT_PUBACK, 3, 0x10);
+	expect_ack(p, MQTT_PUBACK, 4, 0x10);
+	rig_free(rig);
+}
+END_TEST
+
+/* The window counts what waits, also where the answer needs no waiting. */
+START_TEST(unwanted_counts_in_the_window)
+{
+	static char *none[] = {NULL};
+	struct broker_limits l = {.receive_maximum = 2, .store_filters = none};
+	struct rig *rig = rig_new_with(1, &l);
+	struct peer *p = device(rig, 5, "d");
+	for (unsigned id = 1; id <= 5; id++) {
+		send_publish(p, "nobody", "x", 1, id, 0);
+		expect_ack(p, MQTT_PUBACK, id, 0x10);
+	}
+	send_publish(p, "nobody", "x", 2, 6, 0);
+	expect_ack(p, MQTT_PUBREC, 6, 0x10);
+	send_publish(p, "nobody", "x", 2, 7, 0);
+	expect_ack(p, MQTT_PUBREC, 7, 0x10);
+	send_publish(p, "nobody", "x", 1, 8, 0);
+	expect_disconnect(p, 0x93);
+	expect_closed(p, END_RECEIVE_MAXIMUM);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(bad_publishes)
 {
 	static const struct {
@@ -478,6 +581,9 @@ int main(void)
 	tcase_add_test(t, denied);
 	tcase_add_test(t, what_is_stored);
 	tcase_add_test(t, store_filters_choose);
+	tcase_add_test(t, unwanted_until_somebody_subscribes);
+	tcase_add_test(t, unwanted_waits_its_turn);
+	tcase_add_test(t, unwanted_counts_in_the_window);
 	tcase_add_test(t, bad_publishes);
 	tcase_add_test(t, too_large);
 	tcase_add_test(t, aliases_from_clients);
