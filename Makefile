@@ -105,6 +105,7 @@ CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
 # Rooms that a room's unit tests link beside itself and base.
 UNIT_WITH_hall := net broker registry policy storage ingest api
 UNIT_WITH_api := net broker registry policy storage ingest
+UNIT_WITH_broker := storage
 UNIT_WITH_ingest := net broker registry policy storage
 
 .SECONDEXPANSION:

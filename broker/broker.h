@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "broker/broker_hooks.h"
+#include "broker/session_store.h"
 #include "broker/telemetry_store.h"
 #include "server/base/buf.h"
 
@@ -34,13 +35,23 @@ struct broker_limits {
 	size_t device_retained, device_retained_bytes; /* of one device; 0: no limit */
 	size_t output_soft_bytes, output_hard_bytes;
 	size_t store_queue_bytes;   /* past this backlog publishers are not read */
+	unsigned lookup_ms;         /* for an answer of the store that somebody waits for */
+	unsigned max_queued_age;    /* s; queued messages that are older are dropped; 0: none is */
 	char *const *store_filters; /* telemetry.store; copied */
 	unsigned n_store_filters;
 };
 
-/* loops: n, not running. hooks and store are copied. NULL when out of memory. Main thread. */
+struct broker_stores {
+	const struct telemetry_store *telemetry;
+	const struct session_store *sessions; /* NULL: sessions do not outlive the hub */
+};
+/* loops: n, not running. hooks and stores are copied. NULL when out of memory. Main thread. */
 struct broker *broker_new(struct loop *const *loops, unsigned n, const struct broker_hooks *hooks,
-        const struct telemetry_store *store, const struct broker_limits *limits);
+        const struct broker_stores *stores, const struct broker_limits *limits);
+/* Reads what an earlier hub left: sessions, subscriptions, retained messages; everybody is asked
+ * about again. Once, before the loops run; blocks. 0, or what session_store.restore returned. Main
+ * thread. */
+int broker_restore(struct broker *b);
 void broker_free(struct broker *b); /* after the loops have stopped */
 /* Takes effect on each loop in its next turn. Any thread. 0, ERR_NOMEM. */
 int broker_set_limits(struct broker *b, const struct broker_limits *limits);

@@ -35,6 +35,7 @@ void broker_publish(struct broker *b, struct loop *here, struct broker_publish *
 		return;
 	}
 	metric_inc(METRIC_PUBLISH_IN);
+	p->msg->device_key = p->principal->device_key;
 	struct ticket *t = ticket_new(sh, p->principal, rule.stored_off != UINT32_MAX);
 	t->call = p;
 	publish_accept(sh, p->msg, &rule, NULL, t);

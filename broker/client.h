@@ -116,6 +116,10 @@ bool connect_received(struct broker_client *c, const struct mqtt_frame *f);
 void connect_refuse(struct broker_client *c, uint8_t code, enum end_reason why);
 /* The connection closed while somebody was asked. */
 void connect_abandon(struct broker_client *c);
+/* The session that a CONNECT waits for is kept now (or cannot be). May end it. */
+void connect_kept(struct session *s, int err);
+/* The session ends before it was kept. */
+void connect_orphan(struct session *s);
 /* The principals of those who are connecting may have changed: they are asked for again afterwards.
  */
 void connect_note_change(struct shard *sh);
@@ -146,12 +150,14 @@ void subscribe_abandon(struct broker_client *c);
  * that the loops were asked for may be older. */
 void subscribe_saw(struct sub_job *job, struct msg *m);
 
-/* retained.c: sets (or, with an empty payload, clears) what is retained under m's topic; t (may be
- * NULL) is settled when that is done. */
-void retained_set(struct shard *sh, struct msg *m, uint64_t device_key, struct ticket *t);
+/* retained.c: sets (or, with an empty payload, clears) what is retained under m's topic; who waits
+ * (may be NULL) is told when that is durable. */
+void retained_set(struct shard *sh, struct msg *m, struct receipt *waits);
 /* Drops what a device retained on this shard. */
 void retained_forget(struct shard *sh, uint64_t device_key);
 void retained_expire(struct shard *sh);
+/* One that an earlier hub left; before the loops run. Whether there was room for it. */
+bool retained_restored(struct broker *b, struct msg *m);
 
 /* recheck.c */
 void recheck_session(struct session *s);

@@ -22,6 +22,9 @@ struct connecting {
 	struct mqtt_connect con; /* slices into bytes */
 	struct shard *shard;
 	struct broker_client *client; /* NULL: it has closed meanwhile */
+	struct session *session;      /* made for it, and on its way to the store */
+	struct loop_timer timer;      /* which does not answer for ever */
+	bool joined;                  /* session was set: no other answer will come */
 	bool changed;                 /* ask for its identity again when it is connected */
 	uint8_t assigned_len;         /* a client id that the hub chose, 0: the client's own */
 	uint8_t assigned[ASSIGNED_MAX];
@@ -32,6 +35,7 @@ struct connecting {
 static void connecting_free(struct connecting *k)
 {
 	LIST_REMOVE(k, entry);
+	loop_timer_cancel(&k->timer);
 	if (k->client)
 		k->client->connecting = NULL;
 	principal_unref(k->auth.principal);
@@ -40,11 +44,26 @@ static void connecting_free(struct connecting *k)
 	free(k);
 }
 
+/* Nobody heard of the session that was made for it. */
+static void undo_join(struct connecting *k)
+{
+	struct session *s = TAKE_PTR(k->session);
+	if (s) {
+		s->joining = NULL;
+		s->will = will_free(s->shard, s->will);
+		session_end(s);
+	}
+	connecting_free(k);
+}
+
 void connect_abandon(struct broker_client *c)
 {
-	if (c->connecting)
-		c->connecting->client = NULL;
-	c->connecting = NULL;
+	struct connecting *k = TAKE_PTR(c->connecting);
+	if (!k)
+		return;
+	k->client = NULL;
+	if (k->joined)
+		undo_join(k);
 }
 
 void connect_note_change(struct shard *sh)
@@ -65,6 +84,11 @@ void connect_refuse(struct broker_client *c, uint8_t code, enum end_reason why)
 
 /* ---- the last step: the session ---- */
 
+static struct broker_client *connecting_client(const struct connecting *k)
+{
+	return k->client;
+}
+
 static void take_over(struct session *s)
 {
 	struct broker_client *old = s->client;
@@ -79,6 +103,12 @@ static struct session *known_session(const struct connecting *k)
 	const struct principal *p = k->auth.principal;
 	struct session *s = session_find(k->shard, p, k->auth.client_id);
 	bool same = s && s->principal->device_key == p->device_key;
+	if (s && s->joining) { /* a CONNECT before this one waits still: its session goes with it */
+		struct broker_client *old = connecting_client(s->joining);
+		client_end(old, END_TAKEN_OVER);
+		client_detach(old);
+		return NULL;
+	}
 	if (s && s->client) {
 		/* A will without delay goes out now, and with it a session that expires at once. */
 		take_over(s);
@@ -117,7 +147,7 @@ static void set_will(struct session *s, const struct mqtt_will *from, struct msg
 	}
 	msg->qos = from->qos;
 	msg->retain = from->retain;
-	will_set(s, &(struct will){msg, from->delay, from->has_expiry, from->expiry});
+	will_set(s, &(struct session_will){msg, from->delay, from->has_expiry, from->expiry});
 }
 
 static void settle_terms(struct broker_client *c, const struct mqtt_connect *con)
@@ -172,14 +202,32 @@ static struct session *new_session(struct connecting *k, bool forget)
 	return s;
 }
 
+/* Whether a row with this principal stays as it is; when its credential expires is not kept. */
+static bool same_principal(const struct principal *a, const struct principal *b)
+{
+	return a->kind == b->kind && a->perms == b->perms && a->via_key == b->via_key &&
+	        memcmp(a->credential_tag, b->credential_tag, sizeof(a->credential_tag)) == 0 &&
+	        slice_eq(principal_id(a), principal_id(b)) &&
+	        slice_eq(principal_key_name(a), principal_key_name(b));
+}
+
+static void set_principal(struct session *s, struct principal *p)
+{
+	if (s->durable && !same_principal(s->principal, p))
+		s->durable->other_principal = true;
+	principal_unref(s->principal);
+	s->principal = principal_ref(p);
+}
+
 static void admit(struct broker_client *c, struct connecting *k, struct session *s, bool present)
 {
 	const struct broker_hooks *hooks = &k->shard->b->hooks;
 	struct principal *p = k->auth.principal;
-	principal_unref(s->principal);
-	s->principal = principal_ref(p);
+	set_principal(s, p);
 	session_attach(s, c, session_expiry(c, &k->con));
 	c->rate = rate_get(k->shard, p);
+	if (present)
+		durable_write(s);
 	metric_inc(METRIC_MQTT_CLIENTS);
 	send_connack(c, k, present);
 	if (c->state == CLIENT_CONNECTING)
@@ -219,6 +267,49 @@ static bool speaks_azure(const struct broker_client *c, const struct connecting 
 	        k->con.has_username && user.n > 0 && memmem(user.p, user.n, mark.p, mark.n);
 }
 
+/* ---- a session that is to be kept: CONNACK waits until it is ---- */
+
+static void join_late(struct loop_timer *t, HF_UNUSED struct loop *loop)
+{
+	struct connecting *k = container_of(t, struct connecting, timer);
+	connect_refuse(k->client, MQTT_UNAVAILABLE, END_REFUSED);
+}
+
+static void join(struct connecting *k, struct session *s)
+{
+	k->session = s;
+	k->joined = true;
+	s->joining = k;
+	k->timer.fire = join_late;
+	loop_timer_set(k->shard->loop, &k->timer, shard_limits(k->shard)->lookup_ms);
+	durable_begin(s);
+}
+
+void connect_kept(struct session *s, int err)
+{
+	struct connecting *k = s->joining;
+	struct broker_client *c = k->client;
+	if (c->state != CLIENT_CONNECTING)
+		return; /* it is ending, and its session with it */
+	if (err) {
+		connect_refuse(c, MQTT_UNAVAILABLE, END_REFUSED);
+		return;
+	}
+	s->joining = NULL;
+	k->session = NULL;
+	admit(c, k, s, false);
+}
+
+void connect_orphan(struct session *s)
+{
+	struct connecting *k = TAKE_PTR(s->joining);
+	if (!k)
+		return;
+	k->session = NULL;
+	if (k->client)
+		connect_refuse(k->client, MQTT_NOT_AUTHORIZED, END_REFUSED);
+}
+
 static void connect_finish(struct connecting *k)
 {
 	struct broker_client *c = k->client;
@@ -242,7 +333,11 @@ static void connect_finish(struct connecting *k)
 	settle_terms(c, &k->con);
 	c->azure = speaks_azure(c, k);
 	set_will(s, &k->con.will, will);
-	admit(c, k, s, present);
+	s->expiry = session_expiry(c, &k->con);
+	if (k->shard->b->keeps && !present && s->expiry > 0)
+		join(k, s);
+	else
+		admit(c, k, s, present);
 }
 
 /* ---- answers ---- */

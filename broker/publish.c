@@ -116,12 +116,8 @@ bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *ru
 		ticket_store(t, m, slice_from(msg_topic(m), rule->stored_off));
 	if (!rule->routed)
 		return rule->stored_off != NOT_STORED;
-	if (m->retain) {
-		uint64_t key = from ? from->principal->device_key
-		        : t         ? t->principal->device_key
-		                    : 0;
-		retained_set(sh, m, key, t);
-	}
+	if (m->retain)
+		retained_set(sh, m, t ? &t->receipt : NULL);
 	return route_publish(sh, m, from, rule->home) || rule->stored_off != NOT_STORED;
 }
 
@@ -170,6 +166,8 @@ static struct msg *make_msg(struct broker_client *c, const struct mqtt_publish *
 	m->expires = p->has_expiry;
 	m->expires_ms = p->has_expiry ? shard_now(sh) + p->expiry * 1000ull : MSG_NO_EXPIRY;
 	m->received_us = loop_wall_us(sh->loop);
+	m->device_key = c->session->principal->device_key;
+	m->packet_id = p->qos == 2 ? p->packet_id : 0;
 	return m;
 }
 

@@ -1,11 +1,12 @@
 /*
  * Retained messages on their home shards: set and cleared by mail, so that what one publisher does
- * happens in its order.
+ * happens in its order. In memory a change takes effect at once; who made it hears of it when the
+ * store has it too.
  */
 #include "broker/client.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
-#include "server/base/err.h"
+#include "broker/receipt.h"
 #include "server/base/metrics.h"
 
 #define EXPIRE_STEP 1000
@@ -28,7 +29,7 @@ static void account(struct shard *sh, size_t count_before, size_t bytes_before)
 		metric_add(METRIC_RETAINED, (int64_t)count - (int64_t)count_before);
 }
 
-static int set_here(struct shard *sh, struct msg *m, uint64_t device_key)
+static int set_here(struct shard *sh, struct msg *m)
 {
 	const struct broker_limits *lim = shard_limits(sh);
 	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);
@@ -37,66 +38,101 @@ static int set_here(struct shard *sh, struct msg *m, uint64_t device_key)
 	int err = 0;
 	if (m->payload_len == 0)
 		retain_remove(sh->retain, msg_topic(m));
-	else if (!quota_retained_fits(sh, m, device_key))
+	else if (!quota_retained_fits(sh, m, m->device_key))
 		err = ERR_QUOTA;
 	else
-		err = retain_put(sh->retain, m, device_key, share_of(lim->max_retained, all, count),
+		err = retain_put(sh->retain, m, m->device_key,
+		        share_of(lim->max_retained, all, count),
 		        share_of(lim->max_retained_bytes, all_bytes, bytes));
 	account(sh, count, bytes);
 	return err;
 }
 
-struct retained_mail {
-	struct mail mail;
+bool retained_restored(struct broker *b, struct msg *m)
+{
+	return set_here(broker_home(b, msg_topic(m)), m) == 0;
+}
+
+/* A change on its way: to its home, where it takes effect, to the store, and back. */
+struct change {
+	struct retained_write ask;
 	struct shard *home, *from;
-	struct msg *msg;
-	struct ticket *ticket;
-	uint64_t device_key;
+	struct receipt *waits;
 	int err;
 };
 
-static void set_answered(struct mail *mail)
+static void change_done(struct change *c)
 {
-	struct retained_mail *m = container_of(mail, struct retained_mail, mail);
-	ticket_settle(m->ticket, m->err);
-	free(m);
+	if (c->waits)
+		receipt_give(c->waits, c->err);
+	free(c);
 }
 
-static void set_arrived(struct mail *mail)
+static void change_returned(struct mail *mail)
 {
-	struct retained_mail *m = container_of(mail, struct retained_mail, mail);
-	m->err = set_here(m->home, m->msg, m->device_key);
-	route_inbox_leave(m->home, m->msg);
-	msg_unref(m->msg);
-	if (!m->ticket) {
-		free(m);
+	change_done(container_of(mail, struct change, ask.req.mail));
+}
+
+static void change_return(struct change *c)
+{
+	msg_unref(c->ask.msg);
+	if (c->from == c->home || !c->waits) {
+		change_done(c);
 		return;
 	}
-	m->mail.deliver = set_answered;
-	mail_post(m->from->box, &m->mail);
+	c->ask.req.mail.deliver = change_returned;
+	mail_post(c->from->box, &c->ask.req.mail);
 }
 
-void retained_set(struct shard *sh, struct msg *m, uint64_t device_key, struct ticket *t)
+static void change_stored(struct mail *mail)
+{
+	struct change *c = container_of(mail, struct change, ask.req.mail);
+	c->err = c->ask.req.err;
+	change_return(c);
+}
+
+static void change_make(struct change *c)
+{
+	const struct session_store *store = &c->home->b->sessions_store;
+	c->err = set_here(c->home, c->ask.msg);
+	if (c->err || !c->home->b->keeps) {
+		change_return(c);
+		return;
+	}
+	c->ask.req.mail.deliver = change_stored;
+	c->ask.req.reply_to = c->home->box;
+	store->retained_write(store->ctx, &c->ask);
+}
+
+static void change_arrived(struct mail *mail)
+{
+	struct change *c = container_of(mail, struct change, ask.req.mail);
+	route_inbox_leave(c->home, c->ask.msg);
+	change_make(c);
+}
+
+void retained_set(struct shard *sh, struct msg *m, struct receipt *waits)
 {
 	struct shard *home = broker_home(sh->b, msg_topic(m));
-	if (home != sh && !route_inbox_enter(home, m))
-		return;
-	if (t)
-		t->waiting++;
-	if (home == sh) {
-		int err = set_here(sh, m, device_key);
-		if (t)
-			ticket_settle(t, err);
+	if (m->qos == 0 && sh->b->keeps && shard_store_full(sh)) {
+		metric_inc(METRIC_DROPPED_QOS0);
 		return;
 	}
-	struct retained_mail *mail = mem_new(sizeof(*mail));
-	mail->mail.deliver = set_arrived;
-	mail->home = home;
-	mail->from = sh;
-	mail->msg = msg_ref(m);
-	mail->ticket = t;
-	mail->device_key = device_key;
-	mail_post(home->box, &mail->mail);
+	if (home != sh && !route_inbox_enter(home, m))
+		return;
+	struct change *c = mem_new(sizeof(*c));
+	c->home = home;
+	c->from = sh;
+	c->waits = waits;
+	c->ask.msg = msg_ref(m);
+	if (waits)
+		waits->waiting++;
+	if (home == sh) {
+		change_make(c);
+		return;
+	}
+	c->ask.req.mail.deliver = change_arrived;
+	mail_post(home->box, &c->ask.req.mail);
 }
 
 void retained_forget(struct shard *sh, uint64_t device_key)

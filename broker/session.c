@@ -10,6 +10,10 @@
 #include "server/base/metrics.h"
 
 #define NEVER UINT64_MAX
+/* A hub that starts gives clients this long to come back to their sessions, and before wills go
+ * out. */
+#define RETURN_MS 60000
+#define WILL_MS 10000
 #define KEY_MAX (2 + 255 + CLIENT_ID_MAX)
 
 /* Kind, then (but for devices, whose client id it is) the principal's id with its length, then the
@@ -79,14 +83,10 @@ static bool is_module(const struct principal *p)
 	return p->kind == PRINCIPAL_DEVICE && memchr(p->text, '/', p->id_len);
 }
 
-struct session *session_new(struct shard *sh, struct principal *p, struct slice client_id)
+static struct session *session_make(struct shard *sh, struct principal *p, struct slice client_id)
 {
 	char key[KEY_MAX];
 	size_t id_off, n = session_key(p, client_id, key, &id_off);
-	if (atomic_fetch_add(&sh->b->sessions, 1) >= shard_limits(sh)->max_sessions) {
-		atomic_fetch_sub(&sh->b->sessions, 1);
-		return NULL;
-	}
 	struct session *s = mem_new(sizeof(*s) + n);
 	memcpy(s->key, key, n);
 	s->key_len = (uint16_t)n;
@@ -98,15 +98,63 @@ struct session *session_new(struct shard *sh, struct principal *p, struct slice 
 	LIST_INIT(&s->tethers);
 	LIST_INIT(&s->subs);
 	if (map_put(&sh->sessions, slice_make(s->key, n), s, NULL) != 0) {
-		atomic_fetch_sub(&sh->b->sessions, 1);
 		principal_unref(s->principal);
 		free(s);
 		return NULL;
 	}
 	LIST_INSERT_HEAD(&sh->session_list, s, all);
 	sh->n_modules += is_module(p);
+	atomic_fetch_add(&sh->b->sessions, 1);
 	metric_inc(METRIC_SESSIONS);
 	return s;
+}
+
+struct session *session_new(struct shard *sh, struct principal *p, struct slice client_id)
+{
+	if (atomic_load(&sh->b->sessions) >= shard_limits(sh)->max_sessions)
+		return NULL;
+	return session_make(sh, p, client_id);
+}
+
+/* ---- sessions that an earlier hub left ---- */
+
+struct session *session_restored(struct shard *sh, const struct session_row *row)
+{
+	struct slice client_id = slice_from(row->key, row->client_id_off);
+	char key[KEY_MAX];
+	size_t id_off;
+	if (client_id.n > CLIENT_ID_MAX)
+		return NULL;
+	size_t n = session_key(row->principal, client_id, key, &id_off);
+	if (!slice_eq(slice_make(key, n), row->key) || map_get(&sh->sessions, row->key))
+		return NULL;
+	return session_make(sh, row->principal, client_id);
+}
+
+/* What is left of a time that began when nobody was there any more: the only place where the wall
+ * clock counts, because nothing else goes on while no hub runs. */
+static uint64_t time_left(uint64_t ms, int64_t since_us, int64_t now_us, uint64_t least)
+{
+	uint64_t gone = since_us && now_us > since_us ? (uint64_t)(now_us - since_us) / 1000 : 0;
+	uint64_t left = ms > gone ? ms - gone : 0;
+	return left > least ? left : least;
+}
+
+void session_resume_times(struct session *s, const struct session_row *row)
+{
+	uint64_t now = shard_now(s->shard);
+	int64_t wall = loop_wall_us(s->shard->loop);
+	s->expiry = row->expiry;
+	s->gone_us = row->offline_us ? row->offline_us : wall;
+	if (row->expiry == 0) /* it ended with its connection, which ended with the hub */
+		s->expire_at = now;
+	else if (row->expiry != UINT32_MAX)
+		s->expire_at = now +
+		        time_left(row->expiry * 1000ull, row->offline_us, wall, RETURN_MS);
+	if (s->will)
+		s->will_at = now +
+		        time_left(s->will->delay * 1000ull, row->offline_us, wall, WILL_MS);
+	session_arm(s);
 }
 
 struct broker_client *session_writable(const struct session *s)
@@ -140,6 +188,8 @@ static void session_free(struct session *s)
 	while ((t = LIST_FIRST(&s->tethers)) != NULL)
 		session_untie(t);
 	recheck_abandon(s);
+	connect_orphan(s);
+	durable_discard(s);
 	if (sh->recheck_next == s)
 		sh->recheck_next = LIST_NEXT(s, all);
 	share_member_unref(s->share);
@@ -181,6 +231,7 @@ void session_end(struct session *s)
 		qos2_release_all(s->shard, s->principal);
 	if (s->will)
 		will_publish(s);
+	durable_end(s);
 	session_free(s);
 }
 
@@ -225,5 +276,6 @@ void session_detach(struct session *s)
 		will_publish(s);
 	else if (s->will)
 		s->will_at = now + s->will->delay * 1000ull;
+	durable_write(s);
 	session_arm(s);
 }

@@ -5,6 +5,7 @@
 #ifndef HF_BROKER_SESSION_H
 #define HF_BROKER_SESSION_H
 
+#include "broker/durable.h"
 #include "broker/out.h"
 #include "broker/qos2.h"
 #include "broker/shard.h"
@@ -40,13 +41,6 @@ struct tether {
 };
 LIST_HEAD(tether_list, tether);
 
-struct will {
-	struct msg *msg;
-	uint32_t delay;
-	bool has_expiry;
-	uint32_t expiry;
-};
-
 /*
  * What a session's shared groups know of it. The one thing that loops share without mail: a session
  * that is ready and busy in turns would have to tell each of its groups each time.
@@ -67,7 +61,9 @@ struct session {
 	struct recheck *recheck;
 	struct out_box out;
 	struct qos2_set qos2;
-	struct will *will;
+	struct session_will *will;
+	struct durable *durable;     /* NULL: it is kept in memory alone */
+	struct connecting *joining;  /* a CONNECT that waits until the session is kept */
 	uint64_t will_at, expire_at; /* monotonic ms while offline; UINT64_MAX: never */
 	struct loop_timer timer;
 	int64_t last_activity_us, gone_us;
@@ -93,6 +89,11 @@ struct session *session_find(
 struct session *session_find_device(const struct shard *sh, struct slice id);
 /* A new one without a client; NULL when there are too many. */
 struct session *session_new(struct shard *sh, struct principal *p, struct slice client_id);
+/* One that the store knows, however many there are; nobody is connected. NULL: no memory, or the
+ * row contradicts itself. */
+struct session *session_restored(struct shard *sh, const struct session_row *row);
+/* Since when nobody is connected and how the time goes on that the session and its will have. */
+void session_resume_times(struct session *s, const struct session_row *row);
 /* Ends it: its will goes out, its subscriptions and messages go, it is freed. A client must have
  * let go of it. */
 void session_end(struct session *s);
@@ -115,17 +116,24 @@ void qos2_release_one(struct session *s, struct qos2_slot *q);
 void qos2_release_all(struct shard *sh, struct principal *p);
 
 /* will.c */
-struct will *will_free(struct shard *sh, struct will *w);
+struct session_will *will_free(struct shard *sh, struct session_will *w);
 /* Makes this the session's will in place of the one it had, and takes over the reference on its
  * message. */
-void will_set(struct session *s, const struct will *w);
+void will_set(struct session *s, const struct session_will *w);
 /* Publishes the session's will and forgets it. */
 void will_publish(struct session *s);
+/* A will of a durable session that is on its way: which it is; and the session that ends, or lets
+ * another one go, has nothing to do with it any more (forget: the store forgets the session when
+ * the will is out). */
+struct session_will will_leaving(const struct leaving *l);
+void will_let_go(struct leaving *l, bool forget);
 
 /* subscribe.c */
 struct sub *session_sub(struct session *s, struct filter *f);
 /* Takes every subscription out of the index and out of its groups. */
 void session_unsubscribe_all(struct session *s);
+/* One that the session had; before the loops run. 0, ERR_INVALID, ERR_QUOTA. */
+int subscription_restored(struct session *s, const struct sub_write *from);
 struct filter *filter_ref(struct filter *f);
 void filter_unref(struct shard *sh, struct filter *f);
 static inline struct slice filter_text(const struct filter *f)

@@ -128,7 +128,7 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 }
 
 struct broker *broker_new(struct loop *const *loops, unsigned n, const struct broker_hooks *hooks,
-        const struct telemetry_store *store, const struct broker_limits *limits)
+        const struct broker_stores *stores, const struct broker_limits *limits)
 {
 	assert(n > 0 && n <= SHARDS_MAX);
 	struct broker *b = calloc(1, sizeof(*b) + n * sizeof(b->shards[0]));
@@ -136,7 +136,10 @@ struct broker *broker_new(struct loop *const *loops, unsigned n, const struct br
 	if (!b || !l)
 		goto fail;
 	b->hooks = *hooks;
-	b->store = *store;
+	b->store = *stores->telemetry;
+	b->keeps = stores->sessions != NULL;
+	if (b->keeps)
+		b->sessions_store = *stores->sessions;
 	b->n = n;
 	b->device_count = tally_new(DEVICE_SLOTS);
 	b->device_bytes = tally_new(DEVICE_SLOTS);

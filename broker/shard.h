@@ -81,13 +81,19 @@ struct shard {
 
 	uint64_t waiting_ms; /* when waiting_bytes was looked at: what waits for clients in all */
 	size_t waiting_bytes;
-	atomic_size_t inbox;   /* bytes of messages on their way here from other shards */
-	atomic_size_t tickets; /* written here, read by broker_busy */
+	atomic_size_t inbox; /* bytes of messages on their way here from other shards */
+	atomic_size_t
+	        tickets; /* and rows of sessions under way: written here, read by broker_busy */
+	/* Durable sessions and shared groups here: without any, a message that comes from another
+	 * shard need not be answered. */
+	atomic_size_t keepers;
 };
 
 struct broker {
 	struct broker_hooks hooks;
 	struct telemetry_store store;
+	bool keeps; /* there is a store for sessions */
+	struct session_store sessions_store;
 	unsigned n;
 	atomic_size_t clients, sessions;
 	atomic_size_t retained_count, retained_bytes;
@@ -113,6 +119,12 @@ struct shard *broker_home_client(struct broker *b, struct slice client_id);
 struct shard *broker_shard(struct broker *b, const struct loop *loop);
 /* An empty buffer for encoding one packet; it keeps its memory from use to use. */
 struct buf *shard_scratch(struct shard *sh);
+/* Counts what a stop waits for. */
+static inline void shard_busy(struct shard *sh, int change)
+{
+	size_t n = atomic_load_explicit(&sh->tickets, memory_order_relaxed);
+	atomic_store_explicit(&sh->tickets, n + (size_t)change, memory_order_relaxed);
+}
 /* Whether telemetry under this topic is kept (telemetry.store). */
 bool shard_stores(const struct shard *sh, struct slice topic);
 /* Whether more waits for the store than may; and whether there is ample room again. */

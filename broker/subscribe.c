@@ -7,12 +7,14 @@
 
 #include <assert.h>
 
+#include "broker/levels.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
 #include "broker/share.h"
 #include "broker/topic.h"
 #include "server/base/clock.h"
 #include "server/base/err.h"
+#include "server/base/log.h"
 #include "server/base/metrics.h"
 
 #define LIVE_MAX 64
@@ -76,6 +78,7 @@ struct item {
 	bool shared, silent;
 	bool note;   /* the other loops do not know yet that somebody here wants it */
 	bool replay; /* retained messages are wanted */
+	bool no_local, retain_as_published;
 };
 
 struct found {
@@ -109,7 +112,17 @@ struct sub_job {
 	char *text; /* the filters' */
 	struct item *items;
 	uint8_t *codes;
+	struct sub_keep *keeps; /* of a durable session: what is written of the items */
+	unsigned n_keeps;
+	uint8_t type; /* MQTT_SUBACK, MQTT_UNSUBACK */
 	struct part parts[];
+};
+
+/* A subscription on its way to the store. */
+struct sub_keep {
+	struct sub_write ask;
+	struct sub_job *job;
+	struct item *item;
 };
 
 static void job_free(struct sub_job *job)
@@ -123,6 +136,7 @@ static void job_free(struct sub_job *job)
 		msg_unref(job->live[i].msg);
 	free(job->live);
 	share_member_unref(job->is);
+	free(job->keeps);
 	free(job->items);
 	free(job->codes);
 	free(job->text);
@@ -219,7 +233,7 @@ static bool part_look(struct part *part, uint64_t slice_us)
 	return true;
 }
 
-/* ---- back home: SUBACK, then what was retained ---- */
+/* ---- back home: SUBACK or UNSUBACK, then what was retained ---- */
 
 static void replay(struct session *s, const struct sub_job *job)
 {
@@ -250,7 +264,7 @@ static void job_done(struct sub_job *job)
 		c->sub_job = NULL;
 		for (unsigned i = 0; i < job->n_items; i++)
 			job->codes[i] = job->items[i].code;
-		if (mqtt_encode_suback(b, MQTT_SUBACK, c->version, job->packet_id,
+		if (mqtt_encode_suback(b, job->type, c->version, job->packet_id,
 		            slice_make(job->codes, job->n_items)) == 0)
 			client_send(c, b);
 		replay(c->session, job);
@@ -266,6 +280,54 @@ static void part_returned(struct mail *mail)
 	struct sub_job *job = container_of(mail, struct part, mail)->job;
 	if (--job->waiting == 0)
 		job_done(job);
+}
+
+/* ---- what a durable session holds, in the store ---- */
+
+static void sub_kept(struct mail *mail)
+{
+	struct sub_keep *k = container_of(mail, struct sub_keep, ask.req.mail);
+	struct sub_job *job = k->job;
+	if (k->ask.req.err) {
+		log_error("a subscription cannot be kept", F_U64("session", k->ask.session_id),
+		        F_STR("error", err_text(k->ask.req.err)));
+		k->item->code = MQTT_UNSPECIFIED;
+	}
+	if (--job->waiting == 0)
+		job_done(job);
+}
+
+static void keep_one(struct sub_job *job, struct item *item, const struct session *s)
+{
+	const struct session_store *store = &job->shard->b->sessions_store;
+	struct sub_keep *k = &job->keeps[job->n_keeps++];
+	k->job = job;
+	k->item = item;
+	k->ask.req.mail.deliver = sub_kept;
+	k->ask.req.reply_to = job->shard->box;
+	k->ask.session_id = s->durable->id;
+	k->ask.filter = item->filter;
+	k->ask.remove = job->type == MQTT_UNSUBACK;
+	k->ask.id = job->id;
+	k->ask.qos = item->code;
+	k->ask.no_local = item->no_local;
+	k->ask.retain_as_published = item->retain_as_published;
+	job->waiting++;
+	store->sub_write(store->ctx, &k->ask);
+}
+
+/* Hands over what was granted, or taken away. */
+static void job_keep(struct sub_job *job)
+{
+	const struct session *s = job->client->session;
+	if (!s->durable)
+		return;
+	job->keeps = mem_new(job->n_items * sizeof(*job->keeps));
+	for (unsigned i = 0; i < job->n_items; i++) {
+		struct item *item = &job->items[i];
+		if (job->type == MQTT_UNSUBACK ? item->code == MQTT_SUCCESS : item->code < 0x80)
+			keep_one(job, item, s);
+	}
 }
 
 static void part_return(struct part *part)
@@ -311,7 +373,7 @@ static void part_arrived(struct mail *mail)
 static void job_send(struct sub_job *job)
 {
 	struct part *own = &job->parts[job->shard->index];
-	job->waiting = job->n_parts;
+	job->waiting += job->n_parts;
 	for (unsigned i = 0; i < job->n_parts; i++) {
 		struct part *part = &job->parts[i];
 		part->job = job;
@@ -323,7 +385,7 @@ static void job_send(struct sub_job *job)
 	assert(own->job == job);
 	part_note(own);
 	bool done = part_look(own, FIRST_SLICE_US);
-	if (job->n_parts > 1 || !done)
+	if (job->n_parts > 1 || job->waiting > 1 || !done)
 		client_pause(job->client, PAUSE_SUBSCRIBE);
 	if (done)
 		part_returned(&own->mail);
@@ -375,16 +437,13 @@ static uint8_t sub_enter(struct session *s, struct sub *sub, struct item *item)
 	return 0;
 }
 
-static uint8_t sub_add(struct broker_client *c, struct item *item, struct sub **ret)
+static uint8_t sub_add(struct session *s, struct item *item, struct sub **ret)
 {
-	struct session *s = c->session;
-	if (s->n_subs >= shard_limits(c->shard)->max_subscriptions)
-		return MQTT_QUOTA;
-	struct filter *f = filter_get(c->shard, item->filter);
+	struct filter *f = filter_get(s->shard, item->filter);
 	if (!f)
 		return MQTT_QUOTA;
 	if (!quota_sub_take(s, f)) {
-		filter_unref(c->shard, f);
+		filter_unref(s->shard, f);
 		return MQTT_QUOTA;
 	}
 	struct sub *sub = mem_new(sizeof(*sub));
@@ -396,7 +455,7 @@ static uint8_t sub_add(struct broker_client *c, struct item *item, struct sub **
 	uint8_t code = sub_enter(s, sub, item);
 	if (code) {
 		quota_sub_give(s, f);
-		filter_unref(c->shard, f);
+		filter_unref(s->shard, f);
 		free(sub);
 		return code;
 	}
@@ -411,15 +470,17 @@ static uint8_t subscribe_one(
 	struct sub *sub = known ? session_sub(c->session, known) : NULL;
 	bool fresh = !sub;
 	uint8_t code = check_filter(c, item);
+	if (code == 0 && fresh && c->session->n_subs >= shard_limits(c->shard)->max_subscriptions)
+		code = MQTT_QUOTA;
 	if (code == 0 && fresh)
-		code = sub_add(c, item, &sub);
+		code = sub_add(c->session, item, &sub);
 	if (code)
 		return code;
 	if (item->shared) /* again or not: the group is told, what the loops noted stays */
 		item->home = share_home(c->shard->b, item->filter)->index;
 	sub->qos = f->qos == 2 && client_azure_topic(c, f->filter) ? 1 : f->qos;
-	sub->no_local = f->no_local;
-	sub->retain_as_published = f->retain_as_published;
+	sub->no_local = item->no_local = f->no_local;
+	sub->retain_as_published = item->retain_as_published = f->retain_as_published;
 	sub->id = id;
 	/* [MQTT-3.8.4-4], section 3.8.3.1; shared subscriptions get none (4.8.2) */
 	item->replay = !item->shared && !item->silent &&
@@ -428,13 +489,15 @@ static uint8_t subscribe_one(
 }
 
 /* A job with room for all filters and its own copy of their text. NULL: no memory. */
-static struct sub_job *job_new(struct broker_client *c, const struct mqtt_subscribe *p)
+static struct sub_job *job_new(
+        struct broker_client *c, const struct mqtt_subscribe *p, enum mqtt_type type)
 {
-	unsigned n = c->shard->b->n;
+	unsigned n = type == MQTT_SUBACK ? c->shard->b->n : 0;
 	struct sub_job *job = calloc(1, sizeof(*job) + n * sizeof(job->parts[0]));
 	if (!job)
 		return NULL;
 	job->n_parts = n;
+	job->type = (uint8_t)type;
 	job->items = calloc(p->count, sizeof(*job->items));
 	job->codes = malloc(p->count);
 	job->text = malloc(p->rest.n);
@@ -463,7 +526,7 @@ void subscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 		end_undecodable(c, err);
 		return;
 	}
-	struct sub_job *job = job_new(c, &p);
+	struct sub_job *job = job_new(c, &p, MQTT_SUBACK);
 	if (!job) {
 		client_end(c, END_QUOTA);
 		return;
@@ -487,6 +550,7 @@ void subscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 		job->is = share_member_ref(c->session->share);
 	}
 	c->sub_job = job;
+	job_keep(job);
 	job_send(job);
 }
 
@@ -578,21 +642,53 @@ void unsubscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 		end_undecodable(c, err);
 		return;
 	}
-	_cleanup_free_ uint8_t *codes = malloc(p.count);
-	if (!codes) {
+	struct sub_job *job = job_new(c, &p, MQTT_UNSUBACK);
+	if (!job) {
 		client_end(c, END_QUOTA);
 		return;
 	}
-	unsigned n = 0;
-	while (p.rest.n > 0) {
+	struct slice rest = slice_make(job->text, p.rest.n);
+	while (rest.n > 0) {
 		struct mqtt_filter filter;
-		mqtt_next_filter(MQTT_UNSUBSCRIBE, &p.rest, &filter);
-		codes[n++] = unsubscribe_one(c->session, filter.filter)
+		struct item *item = &job->items[job->n_items++];
+		mqtt_next_filter(MQTT_UNSUBSCRIBE, &rest, &filter);
+		item->filter = filter.filter;
+		item->code = unsubscribe_one(c->session, filter.filter)
 		        ? MQTT_SUCCESS
 		        : MQTT_NO_SUBSCRIPTION_EXISTED;
 	}
-	struct buf *b = shard_scratch(c->shard);
-	if (mqtt_encode_suback(b, MQTT_UNSUBACK, c->version, p.packet_id, slice_make(codes, n)) ==
-	        0)
-		client_send(c, b);
+	c->sub_job = job;
+	job_keep(job);
+	if (job->waiting == 0)
+		job_done(job);
+	else
+		client_pause(c, PAUSE_SUBSCRIBE);
+}
+
+/* ---- what an earlier hub left ---- */
+
+int subscription_restored(struct session *s, const struct sub_write *from)
+{
+	struct broker *b = s->shard->b;
+	struct item item = {.filter = from->filter, .match = from->filter};
+	struct slice group;
+	struct sub *sub;
+	int shared = topic_share_split(from->filter, &group, &item.match);
+	if (shared < 0 || !topic_filter_valid(item.match, LEVELS_MAX))
+		return ERR_INVALID;
+	item.shared = shared == 1;
+	item.silent = slice_has_prefix(item.match, SLICE_LIT("$iothub/"));
+	if (sub_add(s, &item, &sub) != 0)
+		return ERR_QUOTA;
+	sub->qos = from->qos < 2 ? from->qos : 2;
+	sub->no_local = from->no_local;
+	sub->retain_as_published = from->retain_as_published;
+	sub->id = from->id;
+	if (item.shared) {
+		uint64_t number = share_number(s);
+		share_join(&b->shards[item.home], item.filter, s->shard->index, number, s->share);
+	}
+	for (unsigned i = 0; item.note && i < b->n; i++)
+		route_note(&b->shards[i], item.match, item.home, item.shared, true);
+	return 0;
 }

@@ -4,14 +4,16 @@
 #include "broker/mem.h"
 #include "server/base/err.h"
 
+static void ticket_ready(struct receipt *r);
+
 struct ticket *ticket_new(struct shard *sh, struct principal *who, bool row)
 {
 	struct ticket *t = mem_new(row ? sizeof(*t) : offsetof(struct ticket, row));
 	t->shard = sh;
 	t->principal = principal_ref(who);
-	t->waiting = 1;
-	atomic_store_explicit(&sh->tickets,
-	        atomic_load_explicit(&sh->tickets, memory_order_relaxed) + 1, memory_order_relaxed);
+	t->receipt.waiting = 1;
+	t->receipt.done = ticket_ready;
+	shard_busy(sh, 1);
 	return t;
 }
 
@@ -21,15 +23,14 @@ static void ticket_free(struct ticket *t)
 	session_untie(&t->session);
 	principal_unref(t->principal);
 	free(t);
-	atomic_store_explicit(&sh->tickets,
-	        atomic_load_explicit(&sh->tickets, memory_order_relaxed) - 1, memory_order_relaxed);
+	shard_busy(sh, -1);
 }
 
 /* ---- what follows from the answers ---- */
 
 static uint8_t ticket_reason(const struct ticket *t)
 {
-	return t->err ? err_mqtt(t->err) : t->reason;
+	return t->receipt.err ? err_mqtt(t->receipt.err) : t->reason;
 }
 
 /* PUBREC may leave (or has nobody to go to): from now on the id is held until PUBREL. A refusal
@@ -43,7 +44,7 @@ static void settle_qos2(struct ticket *t, bool refused)
 		return;
 	if (!refused)
 		q->state = QOS2_HELD;
-	else if (q->stored && t->err == ERR_QUOTA)
+	else if (q->stored && t->receipt.err == ERR_QUOTA)
 		qos2_release_one(s, q); /* its row was committed, but it could not be retained */
 	else
 		qos2_remove(&s->qos2, t->packet_id);
@@ -54,8 +55,8 @@ static void acknowledge(struct ticket *t, struct broker_client *c)
 	uint8_t reason = ticket_reason(t);
 	/* 3.1.1 has no way to say no. A message that could not be retained was taken all the same.
 	 */
-	if (reason >= 0x80 && c->version != MQTT_V5 && t->err != ERR_QUOTA) {
-		client_end(c, t->err ? END_STORE_FAILED : END_NOT_AUTHORIZED);
+	if (reason >= 0x80 && c->version != MQTT_V5 && t->receipt.err != ERR_QUOTA) {
+		client_end(c, t->receipt.err ? END_STORE_FAILED : END_NOT_AUTHORIZED);
 		return;
 	}
 	if ((t->ack == MQTT_PUBACK || reason >= 0x80) && c->quota_used > 0)
@@ -78,12 +79,12 @@ static void ticket_finish(struct ticket *t)
 	struct broker_client *c = t->client;
 	if (t->ack == MQTT_PUBREC)
 		settle_qos2(t, ticket_reason(t) >= 0x80);
-	if (t->err == ERR_NOT_FOUND)
+	if (t->receipt.err == ERR_NOT_FOUND)
 		end_gone(t);
 	else if (c && t->ack && c->state == CLIENT_ON)
 		acknowledge(t, c);
 	if (t->call) {
-		t->call->err = t->err;
+		t->call->err = t->receipt.err;
 		t->call->done(t->call);
 	}
 	ticket_free(t);
@@ -93,7 +94,7 @@ static void ticket_finish(struct ticket *t)
 static void fifo_advance(struct broker_client *c)
 {
 	struct ticket *t;
-	while ((t = c->tickets) != NULL && t->waiting == 0) {
+	while ((t = c->tickets) != NULL && t->receipt.waiting == 0) {
 		c->tickets = t->next;
 		if (!c->tickets)
 			c->tickets_end = &c->tickets;
@@ -121,12 +122,9 @@ void ticket_queue(struct broker_client *c, struct ticket *t)
 		client_pause(c, PAUSE_WINDOW);
 }
 
-void ticket_settle(struct ticket *t, int err)
+static void ticket_ready(struct receipt *r)
 {
-	if (err && (!t->err || err == ERR_NOT_FOUND))
-		t->err = err;
-	if (--t->waiting > 0)
-		return;
+	struct ticket *t = container_of(r, struct ticket, receipt);
 	if (t->client)
 		fifo_advance(t->client);
 	else
@@ -142,7 +140,7 @@ void tickets_detach(struct broker_client *c)
 	for (; t; t = next) {
 		next = t->next;
 		t->client = NULL;
-		if (t->waiting == 0)
+		if (t->receipt.waiting == 0)
 			ticket_finish(t);
 	}
 }
@@ -175,7 +173,7 @@ void ticket_store(struct ticket *t, struct msg *m, struct slice topic)
 	row->qos2 = t->ack == MQTT_PUBREC;
 	row->packet_id = t->packet_id;
 	row->session = id; /* a device's client id is its id */
-	t->waiting++;
+	t->receipt.waiting++;
 	store->append(store->ctx, row);
 }
 

@@ -7,6 +7,7 @@
 #ifndef HF_BROKER_TICKET_H
 #define HF_BROKER_TICKET_H
 
+#include "broker/receipt.h"
 #include "broker/session.h"
 
 struct ticket {
@@ -15,24 +16,26 @@ struct ticket {
 	struct shard *shard;
 	struct broker_publish *call; /* or this caller waits */
 	struct principal *principal;
-	struct tether session; /* of a QoS 2 message */
-	int err;               /* the worst answer */
+	struct receipt receipt; /* counts what must be durable */
+	struct tether session;  /* of a QoS 2 message */
 	uint16_t packet_id;
 	uint8_t ack;              /* MQTT_PUBACK, MQTT_PUBREC, 0: none */
 	uint8_t reason;           /* MQTT 5 reason code of a refusal or of a partial success */
-	uint8_t waiting;          /* answers to come */
 	struct telemetry_row row; /* absent from memory where nothing is stored */
 };
 
-/* waiting is 1: the maker's own, given back by ticket_settle when everything was asked for.
- * row: with room for a telemetry row. */
+/* One answer is awaited: the maker's own, given back by ticket_settle when everything was asked
+ * for. row: with room for a telemetry row. */
 struct ticket *ticket_new(struct shard *sh, struct principal *who, bool row);
 /* Puts it at the end of the connection's FIFO. */
 void ticket_queue(struct broker_client *c, struct ticket *t);
 /* Asks the store to keep m under topic. */
 void ticket_store(struct ticket *t, struct msg *m, struct slice topic);
 /* One of the awaited answers is there. */
-void ticket_settle(struct ticket *t, int err);
+static inline void ticket_settle(struct ticket *t, int err)
+{
+	receipt_give(&t->receipt, err);
+}
 /* The ticket of a QoS 2 message of this session that is still on its way, or NULL. */
 struct ticket *ticket_find_qos2(const struct session *s, uint16_t packet_id);
 /* The connection is gone: its tickets go on without it. */

@@ -3,7 +3,19 @@
 #include "broker/quota.h"
 #include "server/base/metrics.h"
 
-struct will *will_free(struct shard *sh, struct will *w)
+/*
+ * The will of a durable session is in its row until those who get it have it: only then the row is
+ * written without it, or forgotten. A hub that dies in between publishes it again.
+ */
+struct leaving {
+	struct broker_publish call;
+	struct shard *shard;
+	struct session *session; /* NULL: it has ended, or has let another will go */
+	uint64_t id;             /* to be forgotten when the will is out; 0: not */
+	struct session_will will;
+};
+
+struct session_will *will_free(struct shard *sh, struct session_will *w)
 {
 	if (!w)
 		return NULL;
@@ -13,7 +25,7 @@ struct will *will_free(struct shard *sh, struct will *w)
 	return NULL;
 }
 
-void will_set(struct session *s, const struct will *w)
+void will_set(struct session *s, const struct session_will *w)
 {
 	s->will = will_free(s->shard, s->will);
 	s->will = mem_new(sizeof(*s->will));
@@ -21,12 +33,51 @@ void will_set(struct session *s, const struct will *w)
 	quota_will_add(s->shard, (int64_t)msg_size(w->msg));
 }
 
+struct session_will will_leaving(const struct leaving *l)
+{
+	return l->will;
+}
+
+void will_let_go(struct leaving *l, bool forget)
+{
+	l->id = forget ? l->session->durable->id : 0;
+	l->session->durable->leaving = NULL;
+	l->session = NULL;
+}
+
+static void will_out(struct broker_publish *p)
+{
+	struct leaving *l = container_of(p, struct leaving, call);
+	if (l->session) {
+		l->session->durable->leaving = NULL;
+		durable_write(l->session);
+	} else if (l->id) {
+		durable_forget(l->shard, l->id);
+	}
+	msg_unref(l->will.msg);
+	free(l);
+}
+
+static struct leaving *leaving_new(struct session *s, const struct session_will *w)
+{
+	struct leaving *l = mem_new(sizeof(*l));
+	if (s->durable->leaving)
+		will_let_go(s->durable->leaving, false);
+	l->call.done = will_out;
+	l->shard = s->shard;
+	l->session = s;
+	l->will = *w;
+	msg_ref(w->msg);
+	s->durable->leaving = l;
+	return l;
+}
+
 /* A will is published as its owner would publish it now: policy is asked again, and it is stored.
  * Its owner is gone, so nobody hears of the outcome. */
 void will_publish(struct session *s)
 {
 	struct shard *sh = s->shard;
-	struct will *w = TAKE_PTR(s->will);
+	struct session_will *w = TAKE_PTR(s->will);
 	struct msg *m = w->msg;
 	struct topic_rule rule = publish_judge(sh, s->principal, msg_topic(m));
 	if (!rule.allowed) {
@@ -35,10 +86,13 @@ void will_publish(struct session *s)
 		return;
 	}
 	/* Nobody else has seen the message yet: its times begin now. */
+	m->device_key = s->principal->device_key;
 	m->received_us = loop_wall_us(sh->loop);
 	m->expires = w->has_expiry;
 	m->expires_ms = w->has_expiry ? shard_now(sh) + w->expiry * 1000ull : MSG_NO_EXPIRY;
 	struct ticket *t = ticket_new(sh, s->principal, true);
+	if (s->durable)
+		t->call = &leaving_new(s, w)->call;
 	publish_accept(sh, m, &rule, s, t);
 	ticket_settle(t, 0);
 	will_free(sh, w);

@@ -167,6 +167,8 @@ static struct broker_limits broker_limits_of(const struct config *c)
 	        .output_soft_bytes = (size_t)c->mqtt_output_soft_bytes,
 	        .output_hard_bytes = (size_t)c->mqtt_output_hard_bytes,
 	        .store_queue_bytes = (size_t)c->storage_queue_bytes,
+	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
+	        .max_queued_age = (unsigned)c->mqtt_max_queued_age,
 	        .store_filters = c->telemetry_store.items,
 	        .n_store_filters = c->telemetry_store.n,
 	};
@@ -263,6 +265,7 @@ static int make_rooms(struct hub *hub)
 	struct registry_store registry_store = storage_registry(hub->storage);
 	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
 	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);
+	const struct broker_stores stores = {.telemetry = &telemetry_store};
 	struct broker_limits broker_limits = broker_limits_of(hub->cfg);
 	const struct broker_hooks hooks = {
 	        .ctx = hub,
@@ -278,8 +281,7 @@ static int make_rooms(struct hub *hub)
 	if (!hub->registry)
 		return ERR_NOMEM;
 	registry_set_observer(hub->registry, observe_write, hub);
-	hub->broker = broker_new(
-	        hub->loops, hub->n_loops, &hooks, &telemetry_store, &broker_limits);
+	hub->broker = broker_new(hub->loops, hub->n_loops, &hooks, &stores, &broker_limits);
 	if (!hub->broker)
 		return ERR_NOMEM;
 	hub->api = api_new(&(struct api_deps){

@@ -36,7 +36,19 @@ struct ram_stored {
 
 /* A request that waits because the store is held or unavailable. */
 struct ram_waiting {
-	enum { RAM_ROW, RAM_RELEASE, RAM_LOAD, RAM_LOOKUP } kind;
+	enum {
+		RAM_ROW,
+		RAM_RELEASE,
+		RAM_LOAD,
+		RAM_LOOKUP,
+		RAM_SESSION,
+		RAM_SUB,
+		RAM_APPEND,
+		RAM_QUEUE,
+		RAM_QUEUE_LOAD,
+		RAM_RETAINED,
+		RAM_NOTE,
+	} kind;
 	void *request;
 };
 
@@ -57,6 +69,12 @@ struct ram_store {
 	struct ram_array devices;     /* struct device_record, ordered by id */
 	struct ram_array access_keys; /* struct access_key_record, ordered by name */
 	struct ram_array tokens, idempotency, qos2, rows, waiting;
+	/* sessions.c; gone: device keys that do not exist any more */
+	struct ram_array sessions, subs, queued, retained, gone;
+	bool crashed;
+	unsigned refuse_kept;
+	int refuse_kept_err;
+	size_t appends, written, loads;
 };
 
 /* Makes room for one more element; returns where it goes, NULL when out of memory. */
@@ -68,6 +86,13 @@ void ram_array_remove(struct ram_array *a, size_t i, size_t size);
 void ram_mac(void *ctx, const char *purpose, struct slice in, uint8_t out[static 32]);
 /* Answers the look-up; the mutex is held. */
 void ram_lookup_answer(struct ram_store *s, struct identity_lookup *l);
+/* Notes the packet id of a QoS 2 message. 0, ERR_NOMEM. */
+int ram_qos2_note(
+        struct ram_store *s, uint64_t device_key, struct slice session, const struct msg *m);
+void ram_qos2_tag(void *ctx, const struct msg *m, uint8_t tag[8]);
+/* Answers a request of session_store; the mutex is held. */
+void ram_kept_answer(struct ram_store *s, struct ram_waiting w);
+void ram_sessions_free(struct ram_store *s);
 /* Answers the request now or notes it for later. */
 void ram_request(struct ram_store *s, struct ram_waiting w);
 

@@ -86,6 +86,7 @@ void ram_free(struct ram_store *s)
 		return;
 	free_rows(s);
 	free_registry(s);
+	ram_sessions_free(s);
 	free(s->devices.items);
 	free(s->access_keys.items);
 	free(s->tokens.items);
@@ -112,6 +113,14 @@ void ram_refuse_rows(struct ram_store *s, unsigned n, int err)
 	pthread_mutex_lock(&s->mutex);
 	s->refuse = n;
 	s->refuse_err = err;
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void ram_refuse_kept(struct ram_store *s, unsigned n, int err)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->refuse_kept = n;
+	s->refuse_kept_err = err;
 	pthread_mutex_unlock(&s->mutex);
 }
 

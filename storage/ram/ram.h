@@ -6,6 +6,7 @@
 #ifndef HF_STORAGE_RAM_RAM_H
 #define HF_STORAGE_RAM_RAM_H
 
+#include "broker/session_store.h"
 #include "broker/telemetry_store.h"
 #include "registry/registry_store.h"
 
@@ -16,11 +17,22 @@ void ram_free(struct ram_store *s);
 
 struct registry_store ram_registry(struct ram_store *s);
 struct telemetry_store ram_telemetry(struct ram_store *s);
+struct session_store ram_sessions(struct ram_store *s);
 
 /* Unavailable: look-ups and calls get ERR_UNAVAILABLE, rows get no answer until it is back. */
 void ram_set_available(struct ram_store *s, bool available);
 /* Held: nothing asynchronous is answered until the hold ends; then all in order. */
 void ram_set_hold(struct ram_store *s, bool hold);
+/* While it is held: answers the first n. */
+void ram_commit(struct ram_store *s, unsigned n);
+/* The hub dies: what waits, and what is asked from now on, has no effect (the answers are only for
+ * the asker to free its requests). Until another hub begins. */
+void ram_crash(struct ram_store *s);
+void ram_revive(struct ram_store *s);
+/* The next n requests of session_store but loads are answered with err and have no effect. */
+void ram_refuse_kept(struct ram_store *s, unsigned n, int err);
+/* A device (generation) was deleted. */
+void ram_device_gone(struct ram_store *s, uint64_t device_key);
 /* The next n rows are answered with err and not kept. */
 void ram_refuse_rows(struct ram_store *s, unsigned n, int err);
 /* The change feed: fresh or not; each return raises the epoch. */
@@ -38,6 +50,12 @@ struct ram_row {
 };
 size_t ram_row_count(struct ram_store *s);
 bool ram_row_get(struct ram_store *s, size_t i, struct ram_row *ret);
+/* What sessions have there; appends: asked for, written: of them not settled before. */
+struct ram_counts {
+	size_t sessions, subs, queued, retained, wills, marked, released;
+	size_t appends, written, loads, waiting;
+};
+struct ram_counts ram_count(struct ram_store *s);
 /* Unreleased QoS 2 packet ids of all sessions. */
 size_t ram_qos2_count(struct ram_store *s);
 

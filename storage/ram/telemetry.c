@@ -30,7 +30,7 @@ static void qos2_forget(
 	}
 }
 
-static void qos2_tag(void *ctx, const struct msg *m, uint8_t tag[8])
+void ram_qos2_tag(void *ctx, const struct msg *m, uint8_t tag[8])
 {
 	uint8_t mac[32];
 	struct ram_store *s = ctx;
@@ -39,18 +39,19 @@ static void qos2_tag(void *ctx, const struct msg *m, uint8_t tag[8])
 	memcpy(tag, mac, 8);
 }
 
-static int qos2_note(struct ram_store *s, const struct telemetry_row *row)
+int ram_qos2_note(
+        struct ram_store *s, uint64_t device_key, struct slice session, const struct msg *m)
 {
-	qos2_forget(s, row->device_key, row->session, row->packet_id);
+	qos2_forget(s, device_key, session, m->packet_id);
 
 	struct ram_qos2 *q = ram_array_add(&s->qos2, sizeof(*q));
 	if (!q)
 		return ERR_NOMEM;
-	q->device_key = row->device_key;
-	q->session = strndup((const char *)row->session.p, row->session.n);
-	q->session_len = row->session.n;
-	q->id.packet_id = row->packet_id;
-	qos2_tag(s, row->msg, q->id.tag);
+	q->device_key = device_key;
+	q->session = strndup((const char *)session.p, session.n);
+	q->session_len = session.n;
+	q->id.packet_id = m->packet_id;
+	ram_qos2_tag(s, m, q->id.tag);
 	return q->session ? 0 : ERR_NOMEM;
 }
 
@@ -72,12 +73,14 @@ static int keep(struct ram_store *s, const struct telemetry_row *row)
 	r->module_len = row->module.n;
 	r->device_key = row->device_key;
 	r->msg = msg_ref(row->msg);
-	return row->qos2 ? qos2_note(s, row) : 0;
+	return row->qos2 ? ram_qos2_note(s, row->device_key, row->session, row->msg) : 0;
 }
 
 static void answer_row(struct ram_store *s, struct telemetry_row *row)
 {
-	if (s->refuse > 0) {
+	if (s->crashed) {
+		row->err = ERR_CLOSED;
+	} else if (s->refuse > 0) {
 		s->refuse--;
 		row->err = s->refuse_err;
 	} else {
@@ -89,8 +92,9 @@ static void answer_row(struct ram_store *s, struct telemetry_row *row)
 
 static void answer_release(struct ram_store *s, struct qos2_release *r)
 {
-	qos2_forget(s, r->device_key, r->session, r->all ? 0 : r->packet_id);
-	r->err = 0;
+	if (!s->crashed)
+		qos2_forget(s, r->device_key, r->session, r->all ? 0 : r->packet_id);
+	r->err = s->crashed ? ERR_CLOSED : 0;
 	mail_post(r->reply_to, &r->mail);
 }
 
@@ -118,13 +122,16 @@ static void answer(struct ram_store *s, struct ram_waiting w)
 	case RAM_RELEASE: answer_release(s, w.request); break;
 	case RAM_LOAD: answer_load(s, w.request); break;
 	case RAM_LOOKUP: ram_lookup_answer(s, w.request); break;
+	default: ram_kept_answer(s, w); break;
 	}
 }
 
 /* Writes wait for the database, reads are refused without it. */
 static bool must_wait(const struct ram_store *s, const struct ram_waiting *w)
 {
-	return s->hold || (!s->available && (w->kind == RAM_ROW || w->kind == RAM_RELEASE));
+	bool read = w->kind == RAM_LOAD || w->kind == RAM_LOOKUP || w->kind == RAM_QUEUE_LOAD;
+
+	return !s->crashed && (s->hold || (!s->available && !read));
 }
 
 void ram_request(struct ram_store *s, struct ram_waiting w)
@@ -174,6 +181,33 @@ void ram_set_hold(struct ram_store *s, bool hold)
 	pthread_mutex_unlock(&s->mutex);
 }
 
+void ram_commit(struct ram_store *s, unsigned n)
+{
+	pthread_mutex_lock(&s->mutex);
+	for (; n > 0 && s->waiting.n > 0; n--) {
+		struct ram_waiting first = *(struct ram_waiting *)s->waiting.items;
+
+		ram_array_remove(&s->waiting, 0, sizeof(first));
+		answer(s, first);
+	}
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void ram_crash(struct ram_store *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->crashed = true;
+	let_go(s);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void ram_revive(struct ram_store *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->crashed = false;
+	pthread_mutex_unlock(&s->mutex);
+}
+
 static void append(void *ctx, struct telemetry_row *row)
 {
 	ram_request(ctx, (struct ram_waiting){.kind = RAM_ROW, .request = row});
@@ -206,7 +240,7 @@ struct telemetry_store ram_telemetry(struct ram_store *s)
 	        .append = append,
 	        .qos2_release = qos2_release,
 	        .qos2_load = qos2_load,
-	        .qos2_tag = qos2_tag,
+	        .qos2_tag = ram_qos2_tag,
 	        .backlog_bytes = backlog_bytes,
 	};
 }

@@ -144,7 +144,8 @@ static void hub_rooms(struct hub *h)
 	        .store_filters = filters,
 	        .n_store_filters = 1,
 	};
-	h->broker = broker_new(h->rig.loops, h->rig.n, &hooks, &telemetry, &limits);
+	h->broker = broker_new(h->rig.loops, h->rig.n, &hooks,
+	        &(struct broker_stores){.telemetry = &telemetry}, &limits);
 	ck_assert(h->registry && h->broker);
 }
 

@@ -2,6 +2,7 @@
  * The broker room on a bench: bytes in, bytes out. Several loops that do not run: rig_step delivers
  * their mail in this thread until nothing moves any more, so every test is repeatable. The
  * transport, the registry, policy and the store are fakes that answer at once or when told to.
+ * With a ram_store (rig_new_kept) that is the store of everything, and sessions are durable.
  */
 #ifndef HF_TESTS_BROKER_RIG_H
 #define HF_TESTS_BROKER_RIG_H
@@ -22,6 +23,7 @@
 #include "server/base/map.h"
 #include "server/base/metrics.h"
 #include "server/base/props.h"
+#include "storage/ram/ram.h"
 
 #define RIG_LOOPS_MAX 4
 
@@ -79,6 +81,7 @@ struct rig {
 	enum end_reason recheck_end;
 	unsigned n_rechecks, n_present, n_absent;
 	bool deny_all;
+	struct ram_store *kept; /* NULL: the store is the one below, and sessions are not kept */
 	/* store */
 	bool hold_store;
 	struct op *ops, **ops_end;
@@ -464,7 +467,8 @@ static HF_UNUSED void rig_until(struct rig *rig, bool (*done)(void *arg), void *
 	}
 }
 
-static struct rig *rig_new_with(unsigned n, const struct broker_limits *limits)
+static struct rig *rig_new_kept(
+        unsigned n, const struct broker_limits *limits, struct ram_store *kept)
 {
 	static char all[] = "#";
 	static char *filters[] = {all};
@@ -511,14 +515,25 @@ static struct rig *rig_new_with(unsigned n, const struct broker_limits *limits)
 	DEFAULT(output_soft_bytes, 1048576);
 	DEFAULT(output_hard_bytes, 8388608);
 	DEFAULT(store_queue_bytes, 1000000);
+	DEFAULT(lookup_ms, 300);
 #undef DEFAULT
 	if (!l->store_filters) {
 		l->store_filters = filters;
 		l->n_store_filters = 1;
 	}
-	rig->broker = broker_new(rig->loops, n, &hooks, &store, l);
+	rig->kept = kept;
+	const struct telemetry_store ram = kept ? ram_telemetry(kept) : store;
+	const struct session_store sessions = kept ? ram_sessions(kept) : (struct session_store){0};
+	rig->broker = broker_new(
+	        rig->loops, n, &hooks, &(struct broker_stores){&ram, kept ? &sessions : NULL}, l);
 	ck_assert_ptr_nonnull(rig->broker);
+	ck_assert_int_eq(broker_restore(rig->broker), 0);
 	return rig;
+}
+
+static HF_UNUSED struct rig *rig_new_with(unsigned n, const struct broker_limits *limits)
+{
+	return rig_new_kept(n, limits, NULL);
 }
 
 static HF_UNUSED struct rig *rig_new(unsigned n)
@@ -539,6 +554,8 @@ static void rig_free(struct rig *rig)
 {
 	struct peer *p;
 	rig->hold_store = false;
+	if (rig->kept)
+		ram_set_hold(rig->kept, false);
 	rig_release_auths(rig);
 	rig_release_rechecks(rig);
 	while (rig->ops)
@@ -556,6 +573,20 @@ static void rig_free(struct rig *rig)
 	for (unsigned i = 0; i < rig->n; i++)
 		loop_free(rig->loops[i]);
 	free(rig);
+}
+
+/* The hub is killed: what the store has not answered never happened. Another one starts. */
+static HF_UNUSED struct rig *rig_kill(struct rig *rig)
+{
+	struct ram_store *kept = rig->kept;
+	struct broker_limits limits = rig->limits;
+	unsigned n = rig->n;
+	mail_flush();
+	ram_crash(kept);
+	rig_free(rig);
+	ram_set_available(kept, true);
+	ram_revive(kept);
+	return rig_new_kept(n, &limits, kept);
 }
 
 /* ---- a client ---- */

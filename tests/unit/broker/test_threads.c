@@ -394,7 +394,8 @@ static void storm_start(struct storm *st, struct actor *actors)
 	for (unsigned i = 0; i < LOOPS; i++)
 		st->loops[i] = loop_new(i);
 	ck_assert_int_eq(mailbox_init(&st->lane), 0);
-	st->broker = broker_new(st->loops, LOOPS, &hooks, &store, &limits);
+	st->broker = broker_new(st->loops, LOOPS, &hooks,
+	        &(struct broker_stores){.telemetry = &store}, &limits);
 	for (unsigned i = 0; i < ACTORS; i++) {
 		struct actor *a = &actors[i];
 		*a = (struct actor){.storm = st, .number = i, .seed = i + 1};

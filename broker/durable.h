@@ -1,0 +1,47 @@
+/*
+ * Private to the room: what a durable session has beside what every session has. A session is
+ * durable when it outlives its connection and the hub has a store for it; others never ask the
+ * store for anything.
+ */
+#ifndef HF_BROKER_DURABLE_H
+#define HF_BROKER_DURABLE_H
+
+#include "broker/session_store.h"
+
+struct leaving;
+struct session;
+struct session_keep;
+struct shard;
+
+struct durable {
+	uint64_t id; /* in the store */
+	/* One write of the row is under way at most; what changes meanwhile goes with the next. */
+	struct session_keep *writing;
+	uint8_t due;             /* enum durable_due */
+	bool cold;               /* restored, and nobody has come back to it yet */
+	bool other_principal;    /* than in the row as last written */
+	uint64_t will_tag;       /* tells the will of the row as last written; 0: none */
+	struct leaving *leaving; /* a will on its way to those who get it: it stays in the row */
+	/* Of the queue (out.h) the store holds what was handed over, n <= stored_to; memory has or
+	 * had what has n <= loaded_to. The rest is the tail. */
+	uint64_t stored_to, loaded_to;
+	size_t tail_count, tail_bytes;
+};
+
+/* The session becomes durable: its row is put. The answer goes to connect_kept. */
+void durable_begin(struct session *s);
+/* One that the store knows. */
+void durable_restored(
+        struct session *s, const struct session_row *row, const struct queue_stats *queue);
+/* Something of the row has changed: writes it, all of it if it must. NULL store: does nothing. */
+void durable_write(struct session *s);
+/* Writes what was noted while the loops did not run. */
+void durable_write_due(struct session *s);
+/* The session has ended: the store forgets it too (its will, if it is on its way, comes first). */
+void durable_end(struct session *s);
+/* Frees it, the store hears nothing. */
+void durable_discard(struct session *s);
+/* Asks the store to forget a session. */
+void durable_forget(struct shard *sh, uint64_t id);
+
+#endif
