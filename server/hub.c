@@ -230,6 +230,7 @@ static int open_storage(struct hub *hub, char *error)
 	        .batch_bytes = (size_t)c->storage_batch_bytes,
 	        .queue_bytes = (size_t)c->storage_queue_bytes,
 	        .retention_days = (unsigned)c->telemetry_retention_days,
+	        .max_queued_age_s = (uint64_t)c->mqtt_max_queued_age,
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
 	};
 	char why[STORAGE_ERROR_LEN];
@@ -529,6 +530,7 @@ void hub_reload(struct hub *hub)
 	        (unsigned)fresh->https_device_inflight);
 	http_set_bodies_limit((size_t)fresh->https_max_bodies_bytes);
 	storage_set_retention(hub->storage, (unsigned)fresh->telemetry_retention_days);
+	storage_set_queued_age(hub->storage, (uint64_t)fresh->mqtt_max_queued_age);
 	log_configure_from(fresh);
 	mail_flush();
 	config_diff(hub->cfg, fresh, note_change, NULL);

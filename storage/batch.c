@@ -30,39 +30,45 @@ int batch_init(struct batch *b, unsigned rows)
 	b->ends = calloc(rows, sizeof(*b->ends));
 	for (unsigned i = 0; i < COLUMNS; i++)
 		buf_init(&b->columns[i], COLUMN_CAP);
-	return b->items && b->ends ? 0 : ERR_NOMEM;
+	buf_init(&b->sealed, COLUMN_CAP);
+	int err = claims_init(b, rows);
+	return b->items && b->ends ? err : ERR_NOMEM;
 }
 
 void batch_done(struct batch *b)
 {
 	free(b->items);
 	free(b->ends);
+	claims_done(b);
+	buf_wipe(&b->sealed);
 	for (unsigned i = 0; i < COLUMNS; i++)
 		buf_wipe(&b->columns[i]);
 }
 
+static void give_back(struct buf *b)
+{
+	if (b->size > KEEP_BYTES)
+		buf_free(b);
+}
+
 void batch_clear(struct batch *b)
 {
-	b->n = b->n_rows = 0;
+	b->n = b->n_rows = b->n_loads = 0;
+	b->kinds = 0;
+	b->writes = 0;
 	b->sealed_rows = 0;
 	b->bytes = 0;
 	b->replay = false;
+	claims_clear(b);
+	give_back(&b->sealed);
 	for (unsigned i = 0; i < COLUMNS; i++)
-		if (b->columns[i].size > KEEP_BYTES)
-			buf_free(&b->columns[i]);
+		give_back(&b->columns[i]);
 }
 
-bool batch_conflicts(const struct batch *b, const struct qos2_release *r)
+const uint8_t *lane_nonce(struct lane *l)
 {
-	for (unsigned i = 0; i < b->n; i++) {
-		const struct telemetry_row *row = b->items[i].row;
-
-		if (row && row->qos2 && row->device_key == r->device_key &&
-		        (r->all || row->packet_id == r->packet_id) &&
-		        slice_eq(row->session, r->session))
-			return true;
-	}
-	return false;
+	pg_store_u32(l->nonce + 8, l->nonce_counter++);
+	return l->nonce;
 }
 
 /* Order by time and order by number agree while the clock is steady: what arrives a little early,
@@ -98,8 +104,8 @@ static int start_columns(struct batch *b)
 	size_t sealed = PG_ARRAY_HEAD;
 
 	for (unsigned i = 0; i < b->n; i++) {
-		if (b->items[i].dek) {
-			struct record r = row_record(b->items[i].row);
+		if (b->items[i].kind == KIND_ROW && b->items[i].key) {
+			struct record r = row_record(item_row(&b->items[i]));
 
 			sealed += 4 + record_sealed_size(&r);
 		}
@@ -115,27 +121,30 @@ static int start_columns(struct batch *b)
 			return err;
 	}
 	b->sealed_rows = 0;
-	return 0;
+	buf_truncate(&b->sealed, 0);
+	if (b->n == b->n_rows)
+		return 0;
+	return buf_ensure(&b->sealed, b->bytes + (size_t)SEAL_OVERHEAD * (b->n - b->n_rows));
 }
 
 static int seal_row(struct lane *l, struct item *item, int64_t seq)
 {
 	struct batch *b = &l->batch;
-	struct record r = row_record(item->row);
+	const struct telemetry_row *row = item_row(item);
+	struct record r = row_record(row);
 	size_t size = record_sealed_size(&r);
 	uint8_t *out = buf_reserve(&b->columns[COL_SEALED], 4 + size);
 	struct record_place place = {
-	        .device_key = item->row->device_key,
-	        .key_id = item->dek->key_id,
+	        .device_key = row->device_key,
+	        .key_id = item->key_id,
 	        .seq = seq,
-	        .received_us = row_time(l, item->row->msg->received_us),
+	        .received_us = row_time(l, row->msg->received_us),
 	};
 
 	if (!out)
 		return ERR_NOMEM;
-	pg_store_u32(l->nonce + 8, l->nonce_counter++);
 	pg_store_u32(out, (uint32_t)size);
-	int err = record_seal(&r, &place, item->dek->key, l->nonce, out + 4);
+	int err = record_seal(&r, &place, item->key, lane_nonce(l), out + 4);
 	if (err < 0)
 		return err;
 	buf_added(&b->columns[COL_SEALED], 4 + size);
@@ -148,6 +157,28 @@ static int seal_row(struct lane *l, struct item *item, int64_t seq)
 	return 0;
 }
 
+static int seal_other(struct lane *l, struct item *item)
+{
+	const struct kind_info *info = &kinds[item->kind];
+
+	item->sealed_at = (uint32_t)buf_len(&l->batch.sealed);
+	item->skip = item->kind == KIND_LOAD;
+	if (!info->seal || item->device_key == NO_KEY)
+		return 0;
+	int err = info->seal(l, item);
+	item->sealed = err == 0 && !item->skip;
+	return err;
+}
+
+/* Too big for the record, or cryptography failed: not a matter of luck. */
+static void refuse(struct item *item, int err)
+{
+	item->err = ERR_POISON;
+	metric_inc(item->kind == KIND_ROW ? METRIC_TELEMETRY_POISON : METRIC_STORE_REFUSED);
+	log_error("a message cannot be sealed", F_STR("error", err_text(err)),
+	        F_STR("what", kinds[item->kind].name), F_U64("deviceKey", item->device_key));
+}
+
 int batch_seal(struct lane *l, int64_t seq)
 {
 	struct batch *b = &l->batch;
@@ -157,17 +188,13 @@ int batch_seal(struct lane *l, int64_t seq)
 		struct item *item = &b->items[i];
 
 		item->first_row = b->sealed_rows;
-		if (!item->dek)
+		if (item->err < 0)
 			continue;
-		int r = seal_row(l, item, seq++);
-		if (r < 0) {
-			/* Too big for the record, or cryptography failed: not a matter of luck. */
-			item->err = ERR_POISON;
-			metric_inc(METRIC_TELEMETRY_POISON);
-			log_error("a message cannot be sealed", F_STR("error", err_text(r)),
-			        F_U64("deviceKey", item->row->device_key));
-		}
-		item->dek = NULL;
+		int r = item->kind == KIND_ROW ? seal_row(l, item, seq++) : seal_other(l, item);
+		if (r < 0)
+			refuse(item, r);
+		b->writes += r == 0 && !item->skip;
+		item->key = NULL;
 	}
 	for (unsigned i = 0; err == 0 && i < COLUMNS; i++)
 		pg_array_finish(&b->columns[i], element_types[i], b->sealed_rows);

@@ -14,7 +14,7 @@
 #define BACKOFF_MAX_MS 1000
 #define BLAME_ROW_AFTER \
 	6 /* tries with an error that is neither surely the row's nor the database's */
-#define ROUND_MAX 6
+#define ROUND_MAX 24
 
 /* unnest in the select list, not in FROM: there each array is first spooled into a table of its
  * own, which costs a third of the statement. */
@@ -33,7 +33,16 @@ static const struct statement {
         {"rollback", "ROLLBACK", 0, {0}},
         {"seq", "SELECT nextval('holdfast.telemetry_seq')", 0, {0}},
         {"writer", "SELECT nextval('holdfast.writer_seq')", 0, {0}},
-        {"mark", "SELECT pg_advisory_lock_shared($1)", 1, {PG_INT8}},
+        /* The mark by which the next process of this hub finds what this one leaves behind
+         * (fence.c). And plans that stay: whatever the statistics say of a queue that is empty one
+         * moment and long the next, rows are found by their keys. */
+        {"set_up",
+                "SELECT pg_advisory_lock_shared($1),"
+                " set_config('plan_cache_mode', 'force_generic_plan', false),"
+                " set_config('enable_seqscan', 'off', false),"
+                " set_config('enable_hashjoin', 'off', false),"
+                " set_config('enable_mergejoin', 'off', false)",
+                1, {PG_INT8}},
         {"keys",
                 "SELECT device_key, key_id, wrapped FROM holdfast.data_keys"
                 " WHERE device_key = ANY($1)",
@@ -45,19 +54,6 @@ static const struct statement {
         {"replay", INSERT_ROWS " ON CONFLICT (device_key, received_at, seq) DO NOTHING", 5,
                 {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY,
                         PG_BYTEA_ARRAY}},
-        {"forget_ids",
-                "DELETE FROM holdfast.qos2_ids q"
-                " USING unnest($1::bigint[], $2::text[], $3::integer[]) r(d, s, p)"
-                " WHERE q.device_key = r.d AND q.session = r.s"
-                " AND (r.p = 0 OR q.packet_id = r.p)",
-                3, {PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_INT4_ARRAY}},
-        {"note_ids",
-                "INSERT INTO holdfast.qos2_ids (device_key, session, packet_id, tag)"
-                " SELECT DISTINCT ON (d, s, p) d, s, p, t"
-                " FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::bytea[])"
-                " WITH ORDINALITY u(d, s, p, t, o) ORDER BY d, s, p, o DESC"
-                " ON CONFLICT (device_key, session, packet_id) DO UPDATE SET tag = excluded.tag",
-                4, {PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_INT4_ARRAY, PG_BYTEA_ARRAY}},
         {"dead_letter",
                 "INSERT INTO holdfast.dead_letters"
                 " (device_key, received_at, seq, key_id, sealed, sqlstate)"
@@ -152,19 +148,38 @@ static int round_one(struct lane *l, const char *name)
 
 /* ---- connecting ---- */
 
+static int prepare(struct lane *l, const char *name, const char *sql, int n, const Oid *types)
+{
+	_cleanup_(round_done) struct round r = {0};
+
+	if (!PQsendPrepare(l->pg.conn, name, sql, n, types))
+		return ERR_UNAVAILABLE;
+	return round_run(l, &r);
+}
+
+static int prepare_stage(struct lane *l, const struct stage *st)
+{
+	Oid types[STAGE_COLUMNS];
+	int n = (int)st->n_columns;
+
+	for (int i = 0; i < n; i++)
+		types[i] = array_of(st->columns[i]);
+	int err = prepare(l, st->name, st->sql, n, types);
+	if (err == 0 && st->replay)
+		err = prepare(l, st->replay, st->replay_sql, n, types);
+	return err;
+}
+
 static int prepare_all(struct lane *l)
 {
-	for (size_t i = 0; i < ARRAY_LEN(statements); i++) {
-		const struct statement *st = &statements[i];
-		_cleanup_(round_done) struct round r = {0};
+	int err = 0;
 
-		if (!PQsendPrepare(l->pg.conn, st->name, st->sql, st->n, st->types))
-			return ERR_UNAVAILABLE;
-		int err = round_run(l, &r);
-		if (err < 0)
-			return err;
-	}
-	return 0;
+	for (size_t i = 0; err == 0 && i < ARRAY_LEN(statements); i++)
+		err = prepare(l, statements[i].name, statements[i].sql, statements[i].n,
+		        statements[i].types);
+	for (unsigned i = 0; err == 0 && i < n_stages; i++)
+		err = prepare_stage(l, &stages[i]);
+	return err;
 }
 
 /* A writer number of its own, never given twice, random bytes should the sequence be set back by a
@@ -184,14 +199,13 @@ static int new_nonces(struct lane *l)
 	return 0;
 }
 
-/* The mark by which the next process of this hub finds what this one leaves behind (fence.c). */
-static int mark(struct lane *l)
+static int set_up(struct lane *l)
 {
 	_cleanup_(round_done) struct round r = {0};
 	struct pg_params p = {0};
 
 	pg_put_i64(&p, fence_key(l->s));
-	int err = round_add(l, &r, "mark", &p);
+	int err = round_add(l, &r, "set_up", &p);
 	return err < 0 ? err : round_run(l, &r);
 }
 
@@ -209,7 +223,7 @@ int lane_connect(struct lane *l)
 	}
 	err = PQenterPipelineMode(l->pg.conn) ? prepare_all(l) : ERR_UNAVAILABLE;
 	if (err == 0)
-		err = mark(l);
+		err = set_up(l);
 	if (err == 0)
 		err = new_nonces(l);
 	if (err < 0) {
@@ -257,9 +271,9 @@ static int missing_devices(struct lane *l, struct buf *array, uint32_t *ret_n)
 	for (unsigned i = 0; err == 0 && i < l->batch.n; i++) {
 		const struct item *item = &l->batch.items[i];
 
-		if (!item->row || item->dek)
+		if (item->key || item->device_key == NO_KEY)
 			continue;
-		err = pg_array_i64(array, (int64_t)item->row->device_key);
+		err = pg_array_i64(array, (int64_t)item->device_key);
 		n++;
 	}
 	if (err == 0)
@@ -272,10 +286,13 @@ static int prepare_round(struct lane *l, struct buf *missing, int64_t *ret_seq)
 {
 	_cleanup_(round_done) struct round r = {0};
 	struct pg_params p = {0};
+	bool rows = l->batch.n_rows > 0;
 	uint32_t n = 0;
 	int err = missing_devices(l, missing, &n);
 
-	if (err == 0)
+	if (err < 0 || (!rows && n == 0))
+		return err;
+	if (rows)
 		err = round_add(l, &r, "seq", NULL);
 	if (err == 0 && n > 0) {
 		pg_put_array(&p, PG_INT8_ARRAY, missing);
@@ -285,9 +302,10 @@ static int prepare_round(struct lane *l, struct buf *missing, int64_t *ret_seq)
 		err = round_run(l, &r);
 	if (err < 0)
 		return err;
-	*ret_seq = pg_get_i64(r.results[0], 0, 0);
+	if (rows)
+		*ret_seq = pg_get_i64(r.results[0], 0, 0);
 	if (n > 0)
-		keep_keys(l, r.results[1]);
+		keep_keys(l, r.results[rows]);
 	return 0;
 }
 
@@ -296,6 +314,7 @@ int lane_prepare(struct lane *l, int64_t *ret_seq)
 	struct buf missing;
 	int err = 0;
 
+	/* An item takes two at most. */
 	if (l->nonce_counter > UINT32_MAX - 2 * SEQ_BLOCK)
 		err = new_nonces(l);
 	buf_init(&missing, 1 << 20);
@@ -339,21 +358,22 @@ static int add_rows(struct lane *l, struct round *r, unsigned from, unsigned to)
 	return round_add(l, r, b->replay ? "replay" : "insert", &p);
 }
 
-/* Ids are forgotten first: a batch ends before it would take back one of its own. */
-static int add_ids(struct lane *l, struct round *r, unsigned from, unsigned to, bool releases)
+static int add_stages(struct lane *l, struct round *r, unsigned from, unsigned to)
 {
-	_cleanup_(qos2_arrays_done) struct qos2_arrays a = {0};
-	struct pg_params p = {0};
-	int err = qos2_collect(l, from, to, releases, &a);
+	const struct batch *b = &l->batch;
+	int n = 0;
 
-	if (err < 0 || a.n == 0)
-		return err;
-	pg_put_array(&p, PG_INT8_ARRAY, &a.device);
-	pg_put_array(&p, PG_TEXT_ARRAY, &a.session);
-	pg_put_array(&p, PG_INT4_ARRAY, &a.packet);
-	if (!releases)
-		pg_put_array(&p, PG_BYTEA_ARRAY, &a.tag);
-	return round_add(l, r, releases ? "forget_ids" : "note_ids", &p);
+	for (unsigned i = 0; n >= 0 && i < n_stages; i++) {
+		const struct stage *st = &stages[i];
+		struct pg_params p = {0};
+
+		if (!(st->kinds & b->kinds))
+			continue;
+		n = stage_collect(l, st, from, to, &p);
+		if (n > 0)
+			n = round_add(l, r, b->replay && st->replay ? st->replay : st->name, &p);
+	}
+	return n < 0 ? n : 0;
 }
 
 static int transaction(struct lane *l, unsigned from, unsigned to)
@@ -365,9 +385,7 @@ static int transaction(struct lane *l, unsigned from, unsigned to)
 	if (err == 0)
 		err = add_rows(l, &r, from, to);
 	if (err == 0)
-		err = add_ids(l, &r, from, to, true);
-	if (err == 0)
-		err = add_ids(l, &r, from, to, false);
+		err = add_stages(l, &r, from, to);
 	if (err == 0)
 		err = round_add(l, &r, "commit", NULL);
 	if (err < 0) {
@@ -486,38 +504,46 @@ static int store_together(struct lane *l, unsigned from, unsigned to)
 		/* Nobody knows whether a lost COMMIT was done. */
 		if (err != ERR_CLOSED)
 			l->batch.replay = true;
-		storage_pause(l->s, backoff);
+		lane_pause(l, backoff);
 		backoff = backoff * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : backoff * 2;
 	}
 }
 
-/* One row that the database does not take: set aside, so that it is not lost without a trace. */
+static int set_aside(struct lane *l, unsigned at, const char *state)
+{
+	while (!l->pg.conn && !pg_stop_due(&l->s->stop)) {
+		if (lane_connect(l) < 0)
+			lane_pause(l, BACKOFF_MAX_MS);
+	}
+	memcpy(l->pg.sqlstate, state, sizeof(l->pg.sqlstate));
+	int err = l->pg.conn ? dead_letter(l, at) : ERR_TIMEOUT;
+	if (err < 0)
+		log_error("a refused message cannot be set aside either",
+		        F_U64("deviceKey", l->batch.items[at].device_key),
+		        F_STR("sqlstate", l->pg.sqlstate));
+	return err == ERR_TIMEOUT ? err : 0;
+}
+
+/* One request that the database does not take: a row of telemetry is set aside, so that it is not
+ * lost without a trace; of the others the asker knows more than a copy would tell. */
 static int bury(struct lane *l, unsigned at)
 {
 	struct item *item = &l->batch.items[at];
 	char state[PG_SQLSTATE_LEN + 1];
-	int err;
 
 	memcpy(state, l->pg.sqlstate, sizeof(state));
-	if (item->row) {
-		log_error("the database refuses a message: set aside",
-		        F_U64("deviceKey", item->row->device_key), F_STR("sqlstate", state));
-		metric_inc(METRIC_TELEMETRY_POISON);
-	}
 	item->err = ERR_POISON;
-	if (!item->sealed)
+	if (item->kind != KIND_ROW) {
+		log_error("the database refuses a write", F_STR("what", kinds[item->kind].name),
+		        F_U64("deviceKey", item->device_key == NO_KEY ? 0 : item->device_key),
+		        F_STR("sqlstate", state));
+		metric_inc(METRIC_STORE_REFUSED);
 		return 0;
-	while (!l->pg.conn && !pg_stop_due(&l->s->stop)) {
-		if (lane_connect(l) < 0)
-			storage_pause(l->s, BACKOFF_MAX_MS);
 	}
-	memcpy(l->pg.sqlstate, state, sizeof(state));
-	err = l->pg.conn ? dead_letter(l, at) : ERR_TIMEOUT;
-	if (err < 0)
-		log_error("a refused message cannot be set aside either",
-		        F_U64("deviceKey", item->row->device_key),
-		        F_STR("sqlstate", l->pg.sqlstate));
-	return err == ERR_TIMEOUT ? err : 0;
+	log_error("the database refuses a message: set aside", F_U64("deviceKey", item->device_key),
+	        F_STR("sqlstate", state));
+	metric_inc(METRIC_TELEMETRY_POISON);
+	return item->sealed ? set_aside(l, at, state) : 0;
 }
 
 int lane_store(struct lane *l, unsigned from, unsigned to)

@@ -1,10 +1,12 @@
 /* The registry's port: devices. On threads that may block. */
 #include <stdlib.h>
 
+#include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "storage/private.h"
 
+#define DELETE_TRIES 5
 #define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
 
 /* ---- writing ---- */
@@ -164,27 +166,60 @@ static int device_update(void *ctx, struct device_record *r, struct store_match 
 	return err < 0 ? err : read_given(res, r);
 }
 
+/* With what it is: its sessions, their subscriptions and queues, its commands, what is retained of
+ * it. What waits of it in the queues of others cannot be read from then on; upkeep clears it. */
+static const char delete_sql[] =
+        "WITH d AS (DELETE FROM holdfast.devices"
+        " WHERE id = $1 AND ($2::text IS NULL OR etag = $2) RETURNING device_key, id),"
+        " t AS (INSERT INTO holdfast.device_tombstones (device_key, id)"
+        " SELECT device_key, id FROM d),"
+        " k AS (DELETE FROM holdfast.data_keys USING d"
+        " WHERE data_keys.device_key = d.device_key),"
+        " q AS (DELETE FROM holdfast.qos2_ids USING d"
+        " WHERE qos2_ids.device_key = d.device_key),"
+        " p AS (DELETE FROM holdfast.presence USING d"
+        " WHERE presence.device_key = d.device_key),"
+        " r AS (DELETE FROM holdfast.retained USING d"
+        " WHERE retained.device_key = d.device_key AND retained.device_key <> 0),"
+        " s AS (DELETE FROM holdfast.sessions USING d"
+        " WHERE sessions.device_key = d.device_key AND sessions.device_key <> 0"
+        " RETURNING session_id),"
+        " b AS (DELETE FROM holdfast.subscriptions USING s"
+        " WHERE subscriptions.session_id = s.session_id),"
+        " m AS (DELETE FROM holdfast.queue USING (SELECT session_id AS queue FROM s"
+        " UNION ALL SELECT 4611686018427387904 + device_key FROM d) gone"
+        " WHERE queue.queue = gone.queue)"
+        " SELECT device_key FROM d";
+
+/* A lane may hold what the deletion waits for, and the other way round: the database ends one of
+ * them, which then is tried again. */
+static int run_delete(struct storage *s, const struct pg_params *p, PGresult **ret)
+{
+	struct pg pg = {0};
+	int err = pool_take(s, &pg);
+
+	if (err < 0)
+		return err;
+	for (unsigned tries = 0; tries < DELETE_TRIES; tries++) {
+		err = pg_exec(&pg, delete_sql, p, clock_ms() + POOL_STATEMENT_MS, ret);
+		if (err != ERR_INTERNAL || strcmp(pg.sqlstate, "40P01") != 0)
+			break;
+	}
+	if (err == ERR_INTERNAL)
+		log_error("the database refuses a deletion", F_STR("sqlstate", pg.sqlstate));
+	pool_give(s, &pg);
+	return err;
+}
+
 static int device_delete(void *ctx, const char *id, struct store_match match)
 {
-	static const char sql[] =
-	        "WITH d AS (DELETE FROM holdfast.devices"
-	        " WHERE id = $1 AND ($2::text IS NULL OR etag = $2) RETURNING device_key, id),"
-	        " t AS (INSERT INTO holdfast.device_tombstones (device_key, id)"
-	        " SELECT device_key, id FROM d),"
-	        " k AS (DELETE FROM holdfast.data_keys USING d"
-	        " WHERE data_keys.device_key = d.device_key),"
-	        " q AS (DELETE FROM holdfast.qos2_ids USING d"
-	        " WHERE qos2_ids.device_key = d.device_key),"
-	        " p AS (DELETE FROM holdfast.presence USING d"
-	        " WHERE presence.device_key = d.device_key)"
-	        " SELECT device_key FROM d";
 	struct storage *s = ctx;
 	_cleanup_result_ PGresult *res = NULL;
 	struct pg_params p = {0};
 
 	pg_put_text(&p, id);
 	pg_put_text(&p, demanded_etag(match));
-	int err = pool_call(s, sql, &p, &res);
+	int err = run_delete(s, &p, &res);
 	if (err == 0 && PQntuples(res) == 0)
 		return why_not(s, device_there_sql, id);
 	if (err == 0)

@@ -16,9 +16,10 @@ static const char check_text[] = "holdfast master key";
 
 struct keyring {
 	uint8_t master[CRYPTO_KEY_LEN];
-	uint8_t mac[CRYPTO_KEY_LEN];  /* of secrets, tokens */
-	uint8_t qos2[CRYPTO_KEY_LEN]; /* of QoS 2 tags, derived from mac */
-	uint8_t seal[CRYPTO_KEY_LEN]; /* of what belongs to no device */
+	uint8_t mac[CRYPTO_KEY_LEN];    /* of secrets, tokens */
+	uint8_t qos2[CRYPTO_KEY_LEN];   /* of QoS 2 tags, derived from mac */
+	uint8_t seal[CRYPTO_KEY_LEN];   /* of what belongs to no device */
+	uint8_t record[CRYPTO_KEY_LEN]; /* of records of no device, derived from seal */
 };
 
 static int fail(int err, char *error, size_t size, const char *what, const char *file)
@@ -91,6 +92,8 @@ static void derive(struct keyring *k)
 {
 	crypto_hmac_sha256(
 	        slice_make(k->mac, sizeof(k->mac)), SLICE_LIT("qos2"), SLICE_LIT(""), k->qos2);
+	crypto_hmac_sha256(slice_make(k->seal, sizeof(k->seal)), SLICE_LIT("record"), SLICE_LIT(""),
+	        k->record);
 }
 
 void keyring_make_hub_keys(struct keyring *k)
@@ -168,6 +171,11 @@ void keyring_qos2_tag(
 	crypto_hmac_sha256(slice_make(key, sizeof(key)), topic, payload, mac);
 	memcpy(tag, mac, 8);
 	crypto_wipe(key, sizeof(key));
+}
+
+const uint8_t *keyring_record_key(const struct keyring *k)
+{
+	return k->record;
 }
 
 int keyring_seal(

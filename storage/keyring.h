@@ -50,6 +50,9 @@ void keyring_mac(const struct keyring *k, const char *purpose, struct slice in,
 /* The tag of a QoS 2 message: topic and payload, told apart. */
 void keyring_qos2_tag(
         const struct keyring *k, struct slice topic, struct slice payload, uint8_t tag[static 8]);
+/* The key of records that belong to no device, with nonces that count: derived from the one below,
+ * whose nonces are random. Valid as long as the keyring is. */
+const uint8_t *keyring_record_key(const struct keyring *k);
 /* Seals what belongs to no device, under the hub's key, as keyring_wrap does but for any length. */
 int keyring_seal(
         const struct keyring *k, const struct wrap_owner *owner, struct slice plain, uint8_t *out);

@@ -8,12 +8,10 @@
 #include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
-#include "server/base/map.h"
 #include "server/base/metrics.h"
 
 #define IDLE_MS 1000
 #define STUCK_MS 2000
-#define RELEASE_BYTES 64 /* what a release counts for in a batch */
 /* Batches of one lane begin at least this far apart while that makes them larger: a commit costs
  * the same for one row as for ten. */
 #define PACE_US 3000
@@ -21,6 +19,8 @@
 #define PACE_REST 64 /* batches that are not held back after a wait that was not */
 
 /* ---- making and freeing ---- */
+
+static void expire_loads(void *arg);
 
 static void nothing(struct mail *m HF_UNUSED)
 {
@@ -36,10 +36,15 @@ int lane_new(struct storage *s, unsigned index, struct lane **ret)
 	l->index = index;
 	l->end = &l->first;
 	l->pg.stop = &s->stop;
+	l->pg.tick = expire_loads;
+	l->pg.tick_arg = l;
 	l->stop_mail.deliver = nothing;
 	pthread_mutex_init(&l->forget.mutex, NULL);
 	for (unsigned i = 0; i < COLUMNS; i++)
 		buf_init(&l->part[i], UINT32_MAX);
+	for (unsigned i = 0; i < STAGE_COLUMNS; i++)
+		buf_init(&l->stage[i], UINT32_MAX);
+	buf_init(&l->extra, UINT32_MAX);
 	int err = mailbox_init(&l->box);
 	if (err == 0)
 		err = batch_init(&l->batch, s->batch_rows);
@@ -64,17 +69,15 @@ void lane_free(struct lane *l)
 	batch_done(&l->batch);
 	for (unsigned i = 0; i < COLUMNS; i++)
 		buf_wipe(&l->part[i]);
+	for (unsigned i = 0; i < STAGE_COLUMNS; i++)
+		buf_wipe(&l->stage[i]);
+	buf_wipe(&l->extra);
 	dek_cache_done(&l->deks);
 	pthread_mutex_destroy(&l->forget.mutex);
 	free(l);
 }
 
 /* ---- any thread ---- */
-
-static struct lane *lane_of(struct storage *s, uint64_t device_key)
-{
-	return s->lanes[hash_stable(&device_key, sizeof(device_key)) % s->n_lanes];
-}
 
 static void forget(struct lane *l, uint64_t device_key)
 {
@@ -87,13 +90,11 @@ static void forget(struct lane *l, uint64_t device_key)
 	pthread_mutex_unlock(&l->forget.mutex);
 }
 
+/* A device's messages wait in the queues of others: any lane may have its key. */
 void lanes_forget(struct storage *s, uint64_t device_key)
 {
-	if (device_key != 0)
-		forget(lane_of(s, device_key), device_key);
-	else
-		for (unsigned i = 0; i < s->n_lanes; i++)
-			forget(s->lanes[i], 0);
+	for (unsigned i = 0; i < s->n_lanes; i++)
+		forget(s->lanes[i], device_key);
 }
 
 bool lane_healthy(const struct lane *l)
@@ -101,59 +102,6 @@ bool lane_healthy(const struct lane *l)
 	uint64_t busy = atomic_load(&l->busy_since_ms);
 
 	return atomic_load(&l->up) && (busy == 0 || clock_ms() < busy + STUCK_MS);
-}
-
-static void take(struct lane *l, struct mail *m)
-{
-	m->next = NULL;
-	*l->end = m;
-	l->end = &m->next;
-	l->taken++;
-}
-
-/* What the lane's mailbox delivers; which of the two also tells what a waiting mail is. */
-static void take_row(struct mail *m)
-{
-	take(container_of(m, struct telemetry_row, mail)->store.owner, m);
-}
-
-static void take_release(struct mail *m)
-{
-	take(container_of(m, struct qos2_release, mail)->store.owner, m);
-}
-
-static size_t row_bytes(const struct telemetry_row *row)
-{
-	return sizeof(*row) + msg_size(row->msg);
-}
-
-static void count_backlog(struct storage *s, int64_t requests, int64_t bytes)
-{
-	atomic_fetch_add_explicit(&s->backlog_bytes, (size_t)bytes, memory_order_relaxed);
-	metric_add(METRIC_STORE_BACKLOG, requests);
-	metric_add(METRIC_STORE_BACKLOG_BYTES, bytes);
-}
-
-void lanes_append(void *ctx, struct telemetry_row *row)
-{
-	struct lane *l = lane_of(ctx, row->device_key);
-
-	row->store.deliver = row->mail.deliver;
-	row->store.owner = l;
-	row->mail.deliver = take_row;
-	count_backlog(l->s, 1, (int64_t)row_bytes(row));
-	mail_post(&l->box, &row->mail);
-}
-
-void lanes_release(void *ctx, struct qos2_release *r)
-{
-	struct lane *l = lane_of(ctx, r->device_key);
-
-	r->store.deliver = r->mail.deliver;
-	r->store.owner = l;
-	r->mail.deliver = take_release;
-	count_backlog(l->s, 1, RELEASE_BYTES);
-	mail_post(&l->box, &r->mail);
 }
 
 /* ---- the lane's thread: gathering ---- */
@@ -181,30 +129,45 @@ static void pop(struct lane *l)
 		l->end = &l->first;
 }
 
+static bool find_key(struct lane *l, struct item *item)
+{
+	if (item->device_key == 0) {
+		item->key = keyring_record_key(l->s->keyring);
+		item->key_id = 0;
+		return true;
+	}
+	const struct dek *dek = dek_cache_get(&l->deks, item->device_key);
+	if (!dek)
+		return false;
+	item->key = dek->key;
+	item->key_id = dek->key_id;
+	return true;
+}
+
 /* Adds the oldest waiting request to the batch; false where the batch ends before it. */
 static bool gather_one(struct lane *l)
 {
 	struct batch *b = &l->batch;
 	struct item *item = &b->items[b->n];
 	struct mail *m = l->first;
-	size_t bytes = RELEASE_BYTES;
+	enum kind kind = kind_of(m);
+	const struct kind_info *info = &kinds[kind];
+	size_t bytes = info->bytes(m);
 
-	*item = (struct item){0};
-	if (m->deliver == take_row) {
-		item->row = container_of(m, struct telemetry_row, mail);
-		bytes = row_bytes(item->row);
-	} else {
-		item->release = container_of(m, struct qos2_release, mail);
-		if (batch_conflicts(b, item->release))
-			return false;
-	}
 	if (b->n > 0 && b->bytes + bytes > l->s->batch_bytes)
 		return false;
+	*item = (struct item){.mail = m,
+	        .kind = (uint8_t)kind,
+	        .device_key = info->device ? info->device(m) : NO_KEY,
+	        .later = NO_ITEM};
+	if (info->claim && !info->claim(b, item))
+		return false;
 	pop(l);
-	if (item->row) {
-		item->dek = dek_cache_get(&l->deks, item->row->device_key);
-		b->n_rows++;
-	}
+	if (item->device_key != NO_KEY)
+		(void)find_key(l, item);
+	b->n_rows += kind == KIND_ROW;
+	b->n_loads += kind == KIND_LOAD;
+	b->kinds |= 1u << kind;
 	b->bytes += bytes;
 	b->n++;
 	return true;
@@ -217,16 +180,95 @@ static void gather(struct lane *l)
 		;
 }
 
-/* Rows whose device has no data key any more: their generation is gone. */
+/* Those whose device has no data key any more: its generation is gone. */
 static void resolve_keys(struct lane *l)
 {
 	for (unsigned i = 0; i < l->batch.n; i++) {
 		struct item *item = &l->batch.items[i];
 
-		if (!item->row || item->dek)
+		if (item->key || item->device_key == NO_KEY)
 			continue;
-		item->dek = dek_cache_get(&l->deks, item->row->device_key);
-		item->err = item->dek ? 0 : ERR_NOT_FOUND;
+		item->err = find_key(l, item) || kinds[item->kind].lasting ? 0 : ERR_NOT_FOUND;
+	}
+}
+
+/* ---- loads that wait too long ---- */
+
+static void refuse_load(struct mail *m)
+{
+	struct queue_load *q = container_of(m, struct queue_load, req.mail);
+
+	q->req.err = ERR_UNAVAILABLE;
+	q->req.mail.deliver = q->req.store.deliver;
+	mail_post(q->req.reply_to, m);
+}
+
+/* Notes when to look again; true: it has waited too long. */
+static bool is_overdue(struct lane *l, const struct mail *m, uint64_t now)
+{
+	uint64_t due = container_of(m, const struct store_request, mail)->store.deadline_ms;
+
+	if (due > now && due < l->loads_due_ms)
+		l->loads_due_ms = due;
+	return due <= now;
+}
+
+static void expire_waiting(struct lane *l, uint64_t now)
+{
+	struct mail **at = &l->first;
+
+	while (*at) {
+		struct mail *m = *at;
+
+		if (kind_of(m) != KIND_LOAD || !is_overdue(l, m, now)) {
+			at = &m->next;
+			continue;
+		}
+		*at = m->next;
+		l->loads--;
+		lane_count_off(l, 1, kinds[KIND_LOAD].bytes(m));
+		refuse_load(m);
+	}
+	l->end = at;
+}
+
+static void expire_gathered(struct lane *l, uint64_t now)
+{
+	for (unsigned i = 0; l->batch.n_loads > 0 && i < l->batch.n; i++) {
+		struct item *item = &l->batch.items[i];
+
+		if (item->kind != KIND_LOAD || !item->mail || !is_overdue(l, item->mail, now))
+			continue;
+		l->loads--;
+		refuse_load(item->mail);
+		item->mail = NULL;
+	}
+}
+
+/* While the lane waits for the database: whoever asked for a queue is told in time. */
+static void expire_loads(void *arg)
+{
+	struct lane *l = arg;
+	uint64_t now = clock_ms();
+
+	mailbox_run(&l->box);
+	if (l->loads == 0 || now < l->loads_due_ms)
+		return;
+	l->loads_due_ms = UINT64_MAX;
+	expire_waiting(l, now);
+	expire_gathered(l, now);
+	mail_flush();
+}
+
+void lane_pause(struct lane *l, unsigned ms)
+{
+	const unsigned step = 50;
+
+	for (uint64_t until = clock_ms() + ms; clock_ms() < until && !pg_stop_due(&l->s->stop);) {
+		uint64_t left = until - clock_ms();
+
+		storage_pause(l->s, left < step ? (unsigned)left : step);
+		expire_loads(l);
 	}
 }
 
@@ -238,10 +280,10 @@ static int seal(struct lane *l)
 {
 	int64_t seq = 0;
 
-	for (unsigned backoff = 50; !pg_stop_due(&l->s->stop); storage_pause(l->s, backoff)) {
+	for (unsigned backoff = 50; !pg_stop_due(&l->s->stop); lane_pause(l, backoff)) {
 		int err = l->pg.conn || lane_connect(l) == 0 ? 0 : ERR_UNAVAILABLE;
 
-		if (err == 0 && l->batch.n_rows > 0)
+		if (err == 0)
 			err = lane_prepare(l, &seq);
 		if (err == 0) {
 			resolve_keys(l);
@@ -262,36 +304,30 @@ static void answer(struct lane *l)
 	for (unsigned i = 0; i < b->n; i++) {
 		struct item *item = &b->items[i];
 
-		if (item->release) {
-			item->release->err = item->err;
-			item->release->mail.deliver = item->release->store.deliver;
-			mail_post(item->release->reply_to, &item->release->mail);
-			continue;
-		}
-		stored += item->err == 0;
-		orphans += item->err == ERR_NOT_FOUND;
-		item->row->err = item->err;
-		item->row->mail.deliver = item->row->store.deliver;
-		mail_post(item->row->reply_to, &item->row->mail);
+		stored += item->kind == KIND_ROW && item->err == 0;
+		orphans += item->kind == KIND_ROW && item->err == ERR_NOT_FOUND;
+		if (item->mail)
+			kinds[item->kind].answer(l, item);
 	}
 	metric_add(METRIC_TELEMETRY_STORED, stored);
 	metric_add(METRIC_TELEMETRY_ORPHAN, orphans);
 	if (stored > 0)
 		metric_add(METRIC_TELEMETRY_BYTES, (int64_t)buf_len(&b->columns[COL_SEALED]));
-	count_backlog(l->s, -(int64_t)b->n, -(int64_t)b->bytes);
+	lane_count_off(l, b->n, b->bytes);
 	mail_flush();
 }
 
 static int run_batch(struct lane *l)
 {
-	int err;
+	int err = 0;
 
 	atomic_store(&l->busy_since_ms, clock_ms());
 	forget_due(l);
 	gather(l);
-	err = seal(l);
+	if (l->batch.n > l->batch.n_loads)
+		err = seal(l);
 	/* Nothing to store where all rows are of devices that are gone. */
-	if (err == 0 && (l->batch.sealed_rows > 0 || l->batch.n > l->batch.n_rows))
+	if (err == 0 && l->batch.writes > 0)
 		err = lane_store(l, 0, l->batch.n);
 	if (err == 0)
 		answer(l);

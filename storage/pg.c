@@ -72,6 +72,8 @@ static int poll_socket(const struct pg *pg, short events, uint64_t deadline_ms)
 			                                                  : pfd.revents;
 		if (r < 0 && errno != EINTR)
 			return ERR_UNAVAILABLE;
+		if (pg->tick)
+			pg->tick(pg->tick_arg);
 	}
 }
 

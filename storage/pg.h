@@ -36,6 +36,8 @@ bool pg_stop_due(const struct pg_stop *stop); /* NULL: never */
 struct pg {
 	PGconn *conn;
 	const struct pg_stop *stop; /* may be NULL */
+	void (*tick)(void *arg);    /* called now and then while it waits; may be NULL */
+	void *tick_arg;
 	char sqlstate[PG_SQLSTATE_LEN + 1];
 	bool missing_partition; /* of the last error: the row's day has none */
 	char message[160];      /* of the last error, for logs: never of statements with data */

@@ -14,7 +14,7 @@
 #include "storage/storage.h"
 
 /* The newest file in migrations/: what this program reads and writes. */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 /* Advisory locks, of the database: one process at a time. */
 #define LOCK_MIGRATE 0x686f6c6466617374LL
@@ -49,10 +49,11 @@ struct storage {
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
 	_Atomic unsigned retention_days;
-	_Atomic size_t backlog_bytes; /* handed over and not answered */
-	struct pg_stop stop;          /* of the lanes: what was appended is stored first */
-	struct pg_stop quit;          /* of the other threads, once the lanes have ended */
-	struct pg_stop hurry;         /* of calls that block */
+	_Atomic uint64_t max_queued_age_s; /* 0: none */
+	_Atomic size_t backlog_bytes;      /* handed over and not answered */
+	struct pg_stop stop;               /* of the lanes: what was appended is stored first */
+	struct pg_stop quit;               /* of the other threads, once the lanes have ended */
+	struct pg_stop hurry;              /* of calls that block */
 	struct storage_changes changes;
 	struct pool pool;
 	unsigned n_lanes;
@@ -107,6 +108,8 @@ void lanes_forget(struct storage *s, uint64_t device_key);
 bool lane_healthy(const struct lane *l);
 void lanes_append(void *ctx, struct telemetry_row *row);
 void lanes_release(void *ctx, struct qos2_release *r);
+/* Fills in what of the sessions' port goes through the lanes. */
+void lanes_port(struct session_store *port);
 
 int reader_new(struct storage *s, struct reader **ret);
 int reader_start(struct reader *r);
@@ -114,6 +117,15 @@ void reader_join(struct reader *r);
 void reader_free(struct reader *r);
 void readers_lookup(void *ctx, struct identity_lookup *l);
 void readers_load(void *ctx, struct qos2_load *l);
+/* A lane's thread: what was asked of the queue before is committed. */
+void readers_queue_load(struct storage *s, struct queue_load *q);
+/* queue_load.c: serves n (at most QUEUE_LOADS) at once; each gets its err, unless this returns one:
+ * pg_exec's. */
+#define QUEUE_LOADS 16
+int queue_loads_serve(
+        struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n);
+/* restore.c */
+int sessions_restore(void *ctx, const struct session_restore *to);
 
 int feed_new(struct storage *s, struct feed **ret);
 int feed_start(struct feed *f);

@@ -17,7 +17,7 @@
 #define ARRAY_CAP (8u * 1024 * 1024)
 
 /* What waits, by kind. */
-enum kind { DEVICES, KEYS, LOADS, KINDS };
+enum kind { DEVICES, KEYS, LOADS, QUEUES, KINDS };
 
 struct queue {
 	struct mail *first, **end;
@@ -89,6 +89,11 @@ static void take_load(struct mail *m)
 	take(container_of(m, struct qos2_load, mail)->store.owner, LOADS, m);
 }
 
+static void take_queue(struct mail *m)
+{
+	take(container_of(m, struct queue_load, req.mail)->req.store.owner, QUEUES, m);
+}
+
 static struct reader *reader_of(struct storage *s, const void *p, size_t n)
 {
 	return s->readers[hash_bytes(p, n) % READERS];
@@ -116,20 +121,32 @@ void readers_load(void *ctx, struct qos2_load *l)
 	mail_post(&r->box, &l->mail);
 }
 
+void readers_queue_load(struct storage *s, struct queue_load *q)
+{
+	struct reader *r = reader_of(s, &q->queue, sizeof(q->queue));
+
+	q->req.store.owner = r;
+	q->req.mail.deliver = take_queue;
+	mail_post(&r->box, &q->req.mail);
+}
+
 /* ---- one group of requests of a kind ---- */
 
 struct group {
 	union {
 		struct identity_lookup *lookups[BATCH];
 		struct qos2_load *loads[BATCH];
+		struct queue_load *queues[BATCH];
 	};
 	unsigned n;
 };
 
 static void next_group(struct queue *q, enum kind kind, struct group *g)
 {
+	unsigned most = kind == QUEUES ? QUEUE_LOADS : BATCH;
+
 	g->n = 0;
-	while (q->first && g->n < BATCH) {
+	while (q->first && g->n < most) {
 		struct mail *m = q->first;
 
 		q->first = m->next;
@@ -137,6 +154,8 @@ static void next_group(struct queue *q, enum kind kind, struct group *g)
 			q->end = &q->first;
 		if (kind == LOADS)
 			g->loads[g->n++] = container_of(m, struct qos2_load, mail);
+		else if (kind == QUEUES)
+			g->queues[g->n++] = container_of(m, struct queue_load, req.mail);
 		else
 			g->lookups[g->n++] = container_of(m, struct identity_lookup, mail);
 	}
@@ -156,11 +175,20 @@ static void answer_load(struct qos2_load *l, int err)
 	mail_post(l->reply_to, &l->mail);
 }
 
+static void answer_queue(struct queue_load *q, int err)
+{
+	q->req.err = err;
+	q->req.mail.deliver = q->req.store.deliver;
+	mail_post(q->req.reply_to, &q->req.mail);
+}
+
 static void refuse(const struct group *g, enum kind kind)
 {
 	for (unsigned i = 0; i < g->n; i++) {
 		if (kind == LOADS)
 			answer_load(g->loads[i], ERR_UNAVAILABLE);
+		else if (kind == QUEUES)
+			answer_queue(g->queues[i], ERR_UNAVAILABLE);
 		else
 			answer_lookup(g->lookups[i], ERR_UNAVAILABLE);
 	}
@@ -290,6 +318,15 @@ static int serve_loads(struct reader *r, const struct group *g)
 	return err;
 }
 
+static int serve_queues(struct reader *r, const struct group *g)
+{
+	int err = queue_loads_serve(r->s, &r->pg, g->queues, g->n);
+
+	for (unsigned i = 0; err == 0 && i < g->n; i++)
+		answer_queue(g->queues[i], g->queues[i]->req.err);
+	return err;
+}
+
 /* ---- the thread ---- */
 
 static int reader_connect(struct reader *r)
@@ -307,7 +344,11 @@ static int reader_connect(struct reader *r)
 
 static int serve_group(struct reader *r, const struct group *g, enum kind kind)
 {
-	return kind == LOADS ? serve_loads(r, g) : serve_lookups(r, g, kind);
+	switch (kind) {
+	case LOADS: return serve_loads(r, g);
+	case QUEUES: return serve_queues(r, g);
+	default: return serve_lookups(r, g, kind);
+	}
 }
 
 static void serve(struct reader *r, enum kind kind)

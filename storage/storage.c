@@ -203,6 +203,7 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->batch_bytes = settings->batch_bytes;
 	s->lookup_ms = settings->lookup_ms;
 	s->retention_days = settings->retention_days;
+	s->max_queued_age_s = settings->max_queued_age_s;
 	make_hub_id(s, settings->master_key_file);
 	if (s->url && s->owner_url)
 		return s;
@@ -320,6 +321,14 @@ struct telemetry_store storage_telemetry(struct storage *s)
 	};
 }
 
+struct session_store storage_sessions(struct storage *s)
+{
+	struct session_store port = {.ctx = s, .restore = sessions_restore};
+
+	lanes_port(&port);
+	return port;
+}
+
 static uint64_t port_feed_fresh(void *ctx)
 {
 	return feed_fresh_until(((const struct storage *)ctx)->feed);
@@ -359,6 +368,11 @@ struct telemetry_query_store storage_query(struct storage *s)
 void storage_set_retention(struct storage *s, unsigned days)
 {
 	atomic_store(&s->retention_days, days);
+}
+
+void storage_set_queued_age(struct storage *s, uint64_t seconds)
+{
+	atomic_store(&s->max_queued_age_s, seconds);
 }
 
 void storage_note_presence(struct storage *s, uint64_t device_key, bool connected, int64_t when_us)

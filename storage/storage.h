@@ -5,6 +5,7 @@
 #ifndef HF_STORAGE_STORAGE_H
 #define HF_STORAGE_STORAGE_H
 
+#include "broker/session_store.h"
 #include "broker/telemetry_store.h"
 #include "registry/registry_store.h"
 #include "server/api/telemetry_query_store.h"
@@ -22,6 +23,7 @@ struct storage_settings {
 	unsigned lanes, batch_rows;
 	size_t batch_bytes, queue_bytes;
 	unsigned retention_days;
+	uint64_t max_queued_age_s; /* of queued messages; 0: none */
 	unsigned lookup_ms;
 };
 
@@ -59,10 +61,12 @@ void storage_free(struct storage *s);
 
 /* The ports. Valid from storage_open to storage_free. */
 struct telemetry_store storage_telemetry(struct storage *s);
+struct session_store storage_sessions(struct storage *s);
 struct registry_store storage_registry(struct storage *s);
 struct telemetry_query_store storage_query(struct storage *s);
 
 void storage_set_retention(struct storage *s, unsigned days);
+void storage_set_queued_age(struct storage *s, uint64_t seconds); /* 0: none */
 /* A device connected or went: written with others within a second, best effort. Any thread. */
 void storage_note_presence(struct storage *s, uint64_t device_key, bool connected, int64_t when_us);
 

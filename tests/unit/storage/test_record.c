@@ -75,8 +75,10 @@ END_TEST
 
 START_TEST(refuses_another_place)
 {
-	const struct record_place others[] = {
-	        {6, 6, 7, 8}, {5, 7, 7, 8}, {5, 6, 8, 8}, {5, 6, 7, 9}, {6, 5, 7, 8}};
+	const struct record_place others[] = {{6, 6, 7, 8, RECORD_TELEMETRY, 0},
+	        {5, 7, 7, 8, RECORD_TELEMETRY, 0}, {5, 6, 8, 8, RECORD_TELEMETRY, 0},
+	        {5, 6, 7, 9, RECORD_TELEMETRY, 0}, {6, 5, 7, 8, RECORD_TELEMETRY, 0},
+	        {5, 6, 7, 8, RECORD_QUEUED, 0}};
 	uint8_t sealed[256], plain[256];
 	struct record r;
 	struct slice s = slice_make(sealed, record_sealed_size(&sample));
