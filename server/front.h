@@ -7,7 +7,7 @@
 
 struct front {
 	struct broker *broker;
-	const char *protocol;   /* "mqtt" or "mqtts"; constant */
+	const char *protocol;   /* "mqtt", "mqtts" or "wss"; constant */
 	bool anonymous_allowed; /* the listener lets clients in without credentials */
 	size_t max_packet_size;
 };

@@ -36,7 +36,8 @@ struct hub {
 	struct broker *broker;
 	struct net *net;
 	struct api *api;
-	struct front mqtts, mqtt;
+	struct front mqtts, mqtt, wss;
+	struct ws_server ws;
 	unsigned https_port, mqtts_port;
 	atomic_bool accepting; /* false before the start and while draining */
 	bool storage_runs;
@@ -301,13 +302,21 @@ static int make_rooms(struct hub *hub)
 	if (!hub->api)
 		return ERR_NOMEM;
 	http_set_bodies_limit((size_t)hub->cfg->https_max_bodies_bytes);
-	hub->mqtts.broker = hub->mqtt.broker = hub->broker;
+	hub->mqtts.broker = hub->mqtt.broker = hub->wss.broker = hub->broker;
 	return 0;
 }
 
+/* "mqttv3.1" is what older SDKs of the clouds ask for; they speak 3.1.1 then too. */
+static const struct ws_route ws_routes[] = {
+        {"/mqtt", {"mqtt", "mqttv3.1"}},
+        {"/$iothub/websocket", {"mqtt"}},
+};
+
 static void accept_http(struct conn *c, void *arg)
 {
-	http_accept(c, api_http(((struct hub *)arg)->api));
+	struct hub *hub = arg;
+
+	http_accept(c, api_http(hub->api), &hub->ws);
 }
 
 static int listen_all(struct hub *hub, const struct config_list *addresses,
@@ -338,6 +347,13 @@ static int open_listeners(struct hub *hub, char *error)
 	hub->mqtt = (struct front){.protocol = "mqtt",
 	        .anonymous_allowed = c->mqtt_anonymous,
 	        .max_packet_size = (size_t)c->mqtt_max_packet_size};
+
+	hub->wss = (struct front){
+	        .protocol = "wss", .max_packet_size = (size_t)c->mqtt_max_packet_size};
+	hub->ws = (struct ws_server){.routes = ws_routes,
+	        .n_routes = ARRAY_LEN(ws_routes),
+	        .on_open = front_accept,
+	        .arg = &hub->wss};
 
 	r = net_tls_load(
 	        hub->net, c->tls_certificate, c->tls_key, (unsigned)c->tls_ticket_rotation, error);

@@ -11,6 +11,7 @@
 #include "server/base/metrics.h"
 #include "server/net/private.h"
 #include "server/net/tls.h"
+#include "server/net/ws.h"
 
 #define DEFAULT_LOW_WATER 65536
 
@@ -123,6 +124,7 @@ void conn_die(struct conn *c)
 	loop_timer_cancel(&c->timer);
 	conn_drop_output(c);
 	buf_wipe(&c->tail);
+	ws_free(c);
 	tls_conn_free(c);
 	close(c->fd);
 	c->fd = -1;
@@ -142,7 +144,13 @@ static void conn_finish(struct conn *c)
 		conn_die(c);
 		return;
 	}
-	if (c->out || c->wire)
+	if (c->ws && !c->out && !c->wire && ws_goodbye(c))
+		conn_flush(c);
+	if (c->hard) {
+		conn_die(c);
+		return;
+	}
+	if (conn_has_output(c) || c->wire)
 		return;
 	if (c->ssl && !c->notified) {
 		c->notified = true;
@@ -232,7 +240,7 @@ void conn_turn_end(struct conn *c)
 			conn_depart(c);
 		return;
 	}
-	if ((c->out || c->wire) && !c->blocked)
+	if ((conn_has_output(c) || c->wire) && !c->blocked)
 		conn_flush(c);
 	if (c->state >= CONN_FLUSHING && !c->told)
 		conn_tell(c);

@@ -5,9 +5,9 @@
 #include "server/base/metrics.h"
 #include "server/net/private.h"
 #include "server/net/tls.h"
+#include "server/net/ws.h"
 
-/* Notes that the peer's side is over. The connection ends once what it sent was offered. */
-static void conn_gone(struct conn *c, enum end_reason why)
+void conn_gone(struct conn *c, enum end_reason why)
 {
 	if (c->gone)
 		return;
@@ -32,12 +32,9 @@ static size_t socket_read(struct conn *c, uint8_t *p, size_t cap)
 	return 0;
 }
 
-/* Reads what the socket has, at most NET_READ_SIZE, as plaintext. p has NET_READ_ROOM bytes. */
-static size_t fresh_read(struct conn *c, uint8_t *p)
+static size_t tls_fresh_read(struct conn *c, uint8_t *p)
 {
 	struct net_loop *nl = c->nl;
-	if (!c->ssl)
-		return socket_read(c, p, NET_READ_SIZE);
 	assert(nl->stage.n == 0);
 	nl->stage = slice_make(nl->stage_data, socket_read(c, nl->stage_data, NET_READ_SIZE));
 	if (c->state == CONN_HANDSHAKE && nl->stage.n > 0) {
@@ -54,6 +51,14 @@ static size_t fresh_read(struct conn *c, uint8_t *p)
 	size_t n = reading ? tls_read(c, p, NET_READ_ROOM) : 0;
 	nl->stage.n = 0;
 	return n;
+}
+
+/* Reads what the socket has, at most NET_READ_SIZE, as the handler sees it. p has NET_READ_ROOM
+ * bytes. */
+static size_t fresh_read(struct conn *c, uint8_t *p)
+{
+	size_t n = c->ssl ? tls_fresh_read(c, p) : socket_read(c, p, NET_READ_SIZE);
+	return c->ws ? ws_decode(c, p, n) : n;
 }
 
 static bool may_offer(const struct conn *c, size_t unread)

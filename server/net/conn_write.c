@@ -6,6 +6,7 @@
 #include "server/base/metrics.h"
 #include "server/net/private.h"
 #include "server/net/tls.h"
+#include "server/net/ws.h"
 
 #define PIECE_SMALL (192 - sizeof(struct out_piece))
 #define PIECE_LARGE (2048 - sizeof(struct out_piece))
@@ -254,28 +255,32 @@ static size_t write_plain(struct conn *c)
 	return n;
 }
 
+/* Copies the first n bytes of the queue, which holds them. */
+static void out_gather(const struct conn *c, uint8_t *to, size_t n)
+{
+	for (const struct out_piece *p = c->out; n > 0; p = p->next) {
+		size_t part = p->end - p->start;
+		part = part < n ? part : n;
+		memcpy(to, p->data + p->start, part);
+		to += part;
+		n -= part;
+		part = p->body_n < n ? p->body_n : n;
+		if (part > 0)
+			memcpy(to, p->body, part);
+		to += part;
+		n -= part;
+	}
+}
+
 /* The next record's plaintext: where it lies if it is in one piece, else gathered. */
 static struct slice out_record(struct conn *c)
 {
 	const struct out_piece *p = c->out;
-	if (!p->next && p->body_n == 0) {
-		size_t n = p->end - p->start;
-		return slice_make(p->data + p->start, n < NET_RECORD_SIZE ? n : NET_RECORD_SIZE);
-	}
-	uint8_t *record = c->nl->record;
-	size_t n = 0;
-	for (; p && n < NET_RECORD_SIZE; p = p->next) {
-		size_t room = NET_RECORD_SIZE - n, part = p->end - p->start;
-		part = part < room ? part : room;
-		memcpy(record + n, p->data + p->start, part);
-		n += part;
-		room -= part;
-		part = p->body_n < room ? p->body_n : room;
-		if (part > 0)
-			memcpy(record + n, p->body, part);
-		n += part;
-	}
-	return slice_make(record, n);
+	size_t n = c->out_bytes < NET_RECORD_SIZE ? c->out_bytes : NET_RECORD_SIZE;
+	if (!p->next && p->body_n == 0)
+		return slice_make(p->data + p->start, n);
+	out_gather(c, c->nl->record, n);
+	return slice_make(c->nl->record, n);
 }
 
 static size_t write_tls(struct conn *c)
@@ -290,6 +295,36 @@ static size_t write_tls(struct conn *c)
 	out_advance(c, record.n);
 	c->blocked = c->wire != NULL;
 	return record.n;
+}
+
+/*
+ * WebSocket: control frames that are due, then one frame with as much of the queue as a record
+ * holds. Pieces know nothing of frames, so a message to many is encoded once here too.
+ */
+static size_t write_ws(struct conn *c)
+{
+	uint8_t *record = c->nl->record;
+	size_t raw = ws_raw(c->ws), n = 0, room = NET_RECORD_SIZE, part = c->out_bytes;
+	if (raw > 0) {
+		part = raw < room ? raw : room;
+		ws_raw_sent(c->ws, part);
+	} else {
+		n = ws_take_controls(c->ws, record);
+		room -= n + WS_HEAD_MAX;
+		part = part < room ? part : room;
+		if (part > 0)
+			n += ws_head(record + n, part);
+	}
+	out_gather(c, record + n, part);
+	n += part;
+	int r = c->ssl ? tls_write(c, record, n) : conn_wire_send(c, record, n);
+	if (r < 0)
+		conn_abort(c, c->ssl ? END_TLS_ERROR : END_INTERNAL);
+	if (c->hard)
+		return 0;
+	out_advance(c, part);
+	c->blocked = c->wire != NULL;
+	return n;
 }
 
 static void wire_flush(struct conn *c)
@@ -339,17 +374,22 @@ int conn_wire_send(struct conn *c, const uint8_t *p, size_t n)
 	return sent < n ? wire_keep(c, p + sent, n - sent) : 0;
 }
 
+bool conn_has_output(const struct conn *c)
+{
+	return c->out || (c->ws && ws_due(c->ws));
+}
+
 void conn_flush(struct conn *c)
 {
 	size_t written = 0;
 	if (c->wire)
 		wire_flush(c);
-	while (c->out && !c->blocked && written < FLUSH_BUDGET)
-		written += c->ssl ? write_tls(c) : write_plain(c);
+	while (conn_has_output(c) && !c->blocked && written < FLUSH_BUDGET && !c->hard)
+		written += c->ws ? write_ws(c) : c->ssl ? write_tls(c) : write_plain(c);
 	if (written > 0)
 		metric_add(METRIC_BYTES_OUT, (int64_t)written);
 	/* Past the budget it goes on when the socket is seen writable, which it is. */
-	if (c->out && !c->hard)
+	if (conn_has_output(c) && !c->hard)
 		c->blocked = true;
 	if (c->above && conn_unsent(c) < c->low_water / 4) {
 		c->above = false;

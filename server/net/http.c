@@ -8,7 +8,9 @@
 #include "server/base/metrics.h"
 #include "server/net/http_exchange.h"
 #include "server/net/http_response.h"
+#include "server/net/http_upgrade.h"
 #include "server/net/private.h"
+#include "server/net/ws.h"
 
 /* Responses that the client has not taken: past this its next request waits. */
 #define UNSENT_MAX 65536
@@ -16,20 +18,23 @@
 #define DRAIN_MIN 4096
 #define REQUESTS_MAX 100000 /* on one connection */
 #define PROBLEM_MAX 8192
+#define ANSWER_MAX 512 /* to a WebSocket's opening handshake */
 
 enum http_state {
-	HTTP_NEW,   /* nothing has come yet; the head's time runs since accept */
-	HTTP_IDLE,  /* between requests */
-	HTTP_HEAD,  /* part of a head is there */
-	HTTP_BODY,  /* part of a body is there, in x */
-	HTTP_BUSY,  /* the handler has x; nothing is read */
-	HTTP_DRAIN, /* answered; nothing is read until the client has taken more */
-	HTTP_ENDED, /* conn_close was called */
+	HTTP_NEW,     /* nothing has come yet; the head's time runs since accept */
+	HTTP_IDLE,    /* between requests */
+	HTTP_HEAD,    /* part of a head is there */
+	HTTP_BODY,    /* part of a body is there, in x */
+	HTTP_BUSY,    /* the handler has x; nothing is read */
+	HTTP_DRAIN,   /* answered; nothing is read until the client has taken more */
+	HTTP_LEAVING, /* the answer to a WebSocket's handshake is queued */
+	HTTP_ENDED,   /* conn_close was called */
 };
 
 struct http_conn {
 	struct conn *c;
 	const struct http_server *server;
+	const struct ws_server *ws;
 	struct http_limits limits;
 	struct loop_timer timer;
 	struct http_exchange *x;
@@ -46,6 +51,17 @@ static void http_end(struct http_conn *h, enum end_reason why)
 		h->x = http_exchange_free(h->x);
 	h->state = HTTP_ENDED;
 	conn_close(h->c, why);
+}
+
+/* Further header lines of a refusal; NULL: none. */
+static const char *refusal_extra(int status)
+{
+	switch (status) {
+	case 405: return "Allow: GET\r\n"; /* of a WebSocket's path; others are the handler's */
+	case 426: return "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+	case 503: return "Retry-After: 1\r\n";
+	default: return NULL;
+	}
 }
 
 /* Answers a request that never got whole, and closes: what follows it cannot be told apart. */
@@ -67,7 +83,7 @@ static void http_refuse(struct http_conn *h, int status, const char *detail)
 	        .status = status,
 	        .content_type = "application/problem+json",
 	        .body = buf_slice(&body),
-	        .extra = status == 503 ? "Retry-After: 1\r\n" : NULL,
+	        .extra = refusal_extra(status),
 	};
 	bool head_only = h->x && h->x->r.method == HTTP_METHOD_HEAD;
 	http_response_send(h->c, &resp, HTTP_CLOSE, head_only);
@@ -95,6 +111,7 @@ static void on_timer(struct loop_timer *t, struct loop *loop)
 		loop_timer_set(loop, t, h->limits.idle_ms);
 		break;
 	case HTTP_BUSY:
+	case HTTP_LEAVING:
 	case HTTP_ENDED: break;
 	}
 }
@@ -118,8 +135,41 @@ static void request_complete(struct http_conn *h)
 	h->server->handle(h->server->arg, r);
 }
 
+/* A request on the path of a WebSocket. */
+static void upgrade_begin(struct http_conn *h, const struct ws_route *route, bool more_follows)
+{
+	_cleanup_(buf_free) struct buf answer;
+	buf_init(&answer, ANSWER_MAX);
+	const char *why = "bytes behind the opening handshake"; /* RFC 6455 section 4.1 */
+	int status = more_follows ? 400 : upgrade_answer(h->x, route, &answer, &why);
+	if (status) {
+		http_refuse(h, status, why);
+		return;
+	}
+	metric_inc(METRIC_HTTP_REQUESTS);
+	metric_inc(METRIC_WEBSOCKETS);
+	loop_timer_cancel(&h->timer);
+	h->state = HTTP_LEAVING;
+	struct slice bytes = buf_slice(&answer);
+	conn_send(h->c, bytes.p, bytes.n);
+}
+
+/* The connection is the WebSocket's from here on. */
+static void upgrade_end(struct http_conn *h)
+{
+	struct conn *c = h->c;
+	const struct ws_server *ws = h->ws;
+	http_exchange_free(h->x);
+	free(h);
+	conn_set_handler(c, NULL, NULL, 0);
+	if (ws_begin(c) < 0)
+		conn_abort(c, END_INTERNAL);
+	else
+		ws->on_open(c, ws->arg);
+}
+
 /* The head is parsed: what the connection knows, and how large the body may be. Returns false after
- * a refusal. */
+ * a refusal, and after the answer to a WebSocket's handshake. */
 static bool request_begin(struct http_conn *h, bool body_follows)
 {
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -128,6 +178,11 @@ static bool request_begin(struct http_conn *h, bool body_follows)
 	x->r.loop = conn_loop(h->c);
 	x->r.conn_id = conn_id(h->c);
 	conn_peer(h->c, x->r.peer);
+	const struct ws_route *route = h->ws ? upgrade_route(h->ws, &x->r) : NULL;
+	if (route) {
+		upgrade_begin(h, route, body_follows);
+		return false;
+	}
 	size_t limit = h->server->body_limit ? h->server->body_limit(h->server->arg, &x->r)
 	                                     : h->limits.body_bytes;
 	if (http_exchange_limit(x, limit)) {
@@ -167,7 +222,7 @@ static size_t read_head(struct http_conn *h, struct slice in)
 		return 0;
 	}
 	if (!request_begin(h, in.n > (size_t)n))
-		return 0;
+		return h->state == HTTP_LEAVING ? (size_t)n : 0;
 	if (h->x->complete)
 		request_complete(h);
 	else
@@ -198,6 +253,10 @@ static ssize_t on_data(
 		struct slice rest = slice_from(in, used);
 		n = h->state == HTTP_BODY ? read_body(h, rest) : read_head(h, rest);
 		used += n;
+	}
+	if (h->state == HTTP_LEAVING) {
+		upgrade_end(h);
+		return (ssize_t)used;
 	}
 	return h->state == HTTP_ENDED ? -1 : (ssize_t)used;
 }
@@ -235,7 +294,7 @@ static const struct conn_handler http_handler = {
         .on_closed = on_closed,
 };
 
-void http_accept(struct conn *c, const struct http_server *server)
+void http_accept(struct conn *c, const struct http_server *server, const struct ws_server *ws)
 {
 	struct http_conn *h = calloc(1, sizeof(*h));
 	if (!h) {
@@ -244,6 +303,7 @@ void http_accept(struct conn *c, const struct http_server *server)
 	}
 	h->c = c;
 	h->server = server;
+	h->ws = ws;
 	h->limits = server->limits;
 	h->timer.fire = on_timer;
 	conn_set_handler(c, &http_handler, h, h->limits.head_bytes);

@@ -69,12 +69,27 @@ struct http_server {
 	void *arg;
 };
 
+/* Where a WebSocket can be opened (RFC 6455), and for which subprotocols, the best first. */
+#define WS_PROTOCOLS 4
+struct ws_route {
+	const char *path;
+	const char *protocols[WS_PROTOCOLS]; /* NULL ends them */
+};
+struct ws_server {
+	const struct ws_route *routes;
+	unsigned n_routes;
+	/* The handshake is done: install a handler, which sees what messages hold and nothing of
+	 * frames. What it keeps unread is the largest message too. On the connection's loop. */
+	void (*on_open)(struct conn *c, void *arg);
+	void *arg;
+};
+
 /* How much memory the bodies of all requests may take, but for the first 16 KiB of each; what comes
  * on top gets 503. Nobody has to be known to send a body. Any thread. */
 void http_set_bodies_limit(size_t bytes);
 
-/* Makes c an HTTP connection of server (which outlives it). */
-void http_accept(struct conn *c, const struct http_server *server);
+/* Makes c an HTTP connection of server, and of ws, which may be NULL. Both outlive it. */
+void http_accept(struct conn *c, const struct http_server *server, const struct ws_server *ws);
 
 /* The value of the only header of that name; an empty slice with p NULL if there is none or more
  * than one (then *ret_many, which may be NULL, is true). Any thread. */

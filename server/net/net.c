@@ -8,6 +8,7 @@
 #include "server/base/cleanup.h"
 #include "server/net/private.h"
 #include "server/net/tls.h"
+#include "server/net/ws.h"
 
 #define ADDRESS_SLOTS 16384 /* of the tally of connections by address */
 /* What one pass over the connections makes others do is done in the same turn, so often. */
@@ -87,6 +88,7 @@ static void net_loop_free(struct net_loop *nl)
 	event_del(&nl->wake);
 	loop_timer_cancel(&nl->accept_timer);
 	net_loop_free_pieces(nl);
+	ws_loop_free(nl);
 	if (nl->reserve_fd >= 0)
 		close(nl->reserve_fd);
 	free(nl);

@@ -31,6 +31,8 @@
 
 struct listener;
 struct tls;
+struct ws;
+struct ws_reader;
 
 /*
  * A piece of output: bytes [start, end) of data, then a part of a message. A small one holds an
@@ -61,7 +63,8 @@ struct conn {
 	struct conn *next_work;
 	const struct conn_handler *handler;
 	void *arg;
-	void *ssl; /* tls.c's; NULL when plain */
+	void *ssl;     /* tls.c's; NULL when plain, and before the first byte */
+	struct ws *ws; /* ws.c's; NULL unless WebSocket is spoken */
 	struct listener *listener;
 	struct buf tail; /* unread bytes, only while there are some */
 	struct out_piece *out, *out_last;
@@ -104,6 +107,8 @@ struct net_loop {
 	struct conn *work, **work_last; /* those that the end of the turn looks at */
 	struct out_piece *free_small, *free_large;
 	unsigned n_free_small, n_free_large;
+	struct ws_reader *free_readers;
+	unsigned n_free_readers;
 	/* Accepting: wanted by any thread, applied by mail. */
 	struct mail accept_mail;
 	atomic_bool accept_posted;
@@ -149,11 +154,15 @@ void conn_tell(struct conn *c);
 
 /* conn_read.c */
 void conn_readable(struct conn *c);
+/* Notes that the peer's side is over. The connection ends once what it sent was offered. */
+void conn_gone(struct conn *c, enum end_reason why);
 /* Offers the unread bytes again, after a resume or a move. */
 void conn_offer_tail(struct conn *c);
 
 /* conn_write.c */
 void conn_flush(struct conn *c);
+/* Whether there is something to write that is not on the wire yet. */
+bool conn_has_output(const struct conn *c);
 void conn_drop_output(struct conn *c);
 /* Sends ciphertext, or keeps what the socket does not take. 0, ERR_CLOSED or ERR_NOMEM. */
 int conn_wire_send(struct conn *c, const uint8_t *p, size_t n);

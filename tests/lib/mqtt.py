@@ -150,12 +150,15 @@ class Packet:
 
 
 class Mqtt:
-    """A blocking client. Give hub (TLS) or address (plain)."""
+    """A blocking client. Give hub (TLS), address (plain) or stream (what has sendall, recv, settimeout and
+    close, as a socket)."""
 
-    def __init__(self, hub=None, address=None, version=5, timeout=10.0, context=None):
+    def __init__(self, hub=None, address=None, version=5, timeout=10.0, context=None, stream=None):
         self.version, self.timeout, self.buffer, self.next_id = version, timeout, b"", 0
         self.inbox = []
-        if hub is not None:
+        if stream is not None:
+            self.socket = stream
+        elif hub is not None:
             raw = socket.create_connection(("127.0.0.1", hub.mqtts_port), timeout)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = context or ssl.create_default_context(

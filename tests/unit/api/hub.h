@@ -109,7 +109,7 @@ static void hub_readiness(void *ctx, struct api_readiness *ret)
 
 static void hub_accept(struct conn *c, void *arg)
 {
-	http_accept(c, api_http(((struct hub *)arg)->api));
+	http_accept(c, api_http(((struct hub *)arg)->api), NULL);
 }
 
 static void hub_rooms(struct hub *h)

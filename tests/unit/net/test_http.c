@@ -112,7 +112,7 @@ static void app_handle(void *arg, struct http_request *r)
 static void app_accept(struct conn *c, void *arg)
 {
 	struct app *app = arg;
-	http_accept(c, &app->server);
+	http_accept(c, &app->server, NULL);
 }
 
 static void start(struct rig *rig, struct app *app)
