@@ -3,12 +3,13 @@
 import fs from 'node:fs';
 import mqtt from 'mqtt';
 
-const { HF_URL, HF_CA, HF_DEVICE, HF_DEVICE_PASS, HF_BACKEND_PASS } = process.env;
+const { HF_URL, HF_ALPN, HF_CA, HF_DEVICE, HF_DEVICE_PASS, HF_BACKEND_PASS } = process.env;
 const ca = fs.readFileSync(HF_CA);
+const ALPNProtocols = HF_ALPN ? [HF_ALPN] : undefined;
 
 function connect(options) {
   return new Promise((resolve, reject) => {
-    const client = mqtt.connect(HF_URL, { ca, reconnectPeriod: 200, connectTimeout: 10000, ...options });
+    const client = mqtt.connect(HF_URL, { ca, ALPNProtocols, reconnectPeriod: 200, connectTimeout: 10000, ...options });
     client.once('connect', (ack) => resolve([client, ack]));
     client.once('error', reject);
   });
