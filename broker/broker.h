@@ -157,7 +157,6 @@ struct broker_session {
 	const char *kind;
 	bool connected, durable;
 	uint32_t expiry;    /* s; UINT32_MAX: never */
-	int64_t created_us; /* wall clock */
 	int64_t offline_us; /* since when nobody is connected; 0: somebody is */
 	int64_t expires_us; /* 0: not while connected, or never */
 	unsigned inflight;

@@ -337,6 +337,9 @@ static void bother(struct storm *st, unsigned round)
 	for (unsigned i = 1; i < n; i++)
 		ck_assert_int_le(strcmp(list[i - 1].client_id, list[i].client_id), 0);
 	broker_connections_free(list, n);
+	struct broker_session *sessions;
+	ck_assert_int_eq(broker_sessions(st->broker, SLICE_LIT("dd"), 5, &sessions, &n), 0);
+	broker_sessions_free(sessions, n);
 	struct broker_presence there[2];
 	const struct slice ids[2] = {SLICE_LIT("db"), SLICE_LIT("nobody")};
 	broker_presence(st->broker, ids, 2, there);
@@ -347,6 +350,7 @@ static void bother(struct storm *st, unsigned round)
 	case 2: broker_recheck_all(st->broker); break;
 	case 3: broker_device_gone(st->broker, 'e'); break;
 	case 4: broker_identity_changed(st->broker, true, SLICE_LIT("ka")); break;
+	case 5: broker_sessions_delete(st->broker, SLICE_LIT("db"), &n); break;
 	default: break;
 	}
 }
