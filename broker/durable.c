@@ -6,6 +6,7 @@
 
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/queue_store.h"
 #include "server/base/log.h"
 
 enum durable_due { DUE_NOTHING, DUE_TOUCH, DUE_PUT };
@@ -146,7 +147,7 @@ void durable_restored(
         struct session *s, const struct session_row *row, const struct queue_stats *queue)
 {
 	struct durable *d = durable_new(s, row->id);
-	d->cold = true;
+	d->cold = d->fresh = true;
 	d->due = row->offline_us == 0 ? DUE_TOUCH : DUE_NOTHING; /* nobody is there any more */
 	d->will_tag = will_tag(&row->will);
 	d->stored_to = queue->last;
@@ -163,6 +164,10 @@ void durable_discard(struct session *s)
 		d->writing->session = NULL;
 	if (d->leaving)
 		will_let_go(d->leaving, false);
+	if (d->loading)
+		tail_abandon(d->loading);
+	if (s->share)
+		atomic_fetch_sub_explicit(&s->shard->b->durable_members, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&s->shard->keepers, 1, memory_order_relaxed);
 	free(d);
 	s->durable = NULL;

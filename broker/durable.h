@@ -12,6 +12,7 @@ struct leaving;
 struct session;
 struct session_keep;
 struct shard;
+struct tail_load;
 
 struct durable {
 	uint64_t id; /* in the store */
@@ -26,6 +27,8 @@ struct durable {
 	 * had what has n <= loaded_to. The rest is the tail. */
 	uint64_t stored_to, loaded_to;
 	size_t tail_count, tail_bytes;
+	bool fresh; /* restored, and nothing of its queue was read yet */
+	struct tail_load *loading;
 };
 
 /* The session becomes durable: its row is put. The answer goes to connect_kept. */

@@ -2,6 +2,7 @@
 
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/queue_store.h"
 #include "broker/share.h"
 #include "server/base/metrics.h"
 
@@ -38,7 +39,17 @@ void out_clear(struct shard *sh, struct out *o)
 	free(o->ids);
 	if (o->group)
 		filter_unref(sh, o->group);
+	if (o->append)
+		append_drop(o->append);
 	*o = (struct out){0};
+}
+
+/* The same for a message that is done with: the store forgets it too. */
+static void out_done(struct session *s, struct out *o)
+{
+	if (o->n)
+		queue_settle(s, o);
+	out_clear(s->shard, o);
 }
 
 static bool out_fill(struct out *o, const struct out_spec *d)
@@ -72,6 +83,14 @@ struct wire {
 static bool msg_expired(const struct msg *m, uint64_t now)
 {
 	return m->expires && m->expires_ms <= now;
+}
+
+/* Whether it is not to be delivered any more. */
+static bool too_late(const struct shard *sh, const struct msg *m)
+{
+	int64_t age = (int64_t)shard_limits(sh)->max_queued_age * 1000000;
+	return msg_expired(m, shard_now(sh)) ||
+	        (age > 0 && loop_wall_us(sh->loop) - m->received_us > age);
 }
 
 /* What is left of the Message Expiry Interval ([MQTT-3.3.2-6]), to the nearest second, because the
@@ -169,7 +188,7 @@ static void flight_drop(struct session *s, uint32_t place)
 		box->unsettled--;
 	box->live--;
 	box->flight_bytes -= o->msg ? msg_size(o->msg) : 0;
-	out_clear(s->shard, o);
+	out_done(s, o);
 	while (box->flight.count > 0 && out_ring_at(&box->flight, 0)->qos == 0) {
 		out_ring_pop(&box->flight);
 		box->first_id = id_at(box, 1);
@@ -186,8 +205,13 @@ static void flight_take(struct session *s, struct out *o)
 	if (box->flight.count == 0 && box->first_id == 0)
 		box->first_id = 1;
 	uint16_t id = id_at(box, box->flight.count);
-	if (!wire_out(c, o, id, false)) {
-		out_clear(s->shard, o); /* its share of the window was never taken */
+	if (o->qos == 2 && o->n) {
+		/* Its packet id is committed first, in the append if it is there already. */
+		if (!(o->flags & OUT_COMMIT))
+			queue_note(s, QUEUE_MARK, o->n, id);
+		o->flags |= OUT_COMMIT;
+	} else if (!wire_out(c, o, id, o->flags & OUT_AGAIN)) {
+		out_done(s, o); /* its share of the window was never taken */
 		return;
 	}
 	struct out *place = out_ring_push(&box->flight);
@@ -219,7 +243,7 @@ static void queue_drop_expired(struct session *s)
 	struct out o;
 	while (s->out.queue.count > 0 && msg_expired(out_ring_at(&s->out.queue, 0)->msg, now)) {
 		queue_pop(s, &o);
-		out_clear(s->shard, &o);
+		out_done(s, &o);
 		metric_inc(METRIC_DROPPED_EXPIRED);
 	}
 }
@@ -254,12 +278,17 @@ static bool crowded(struct shard *sh, size_t queued)
 static bool queue_full(const struct session *s, const struct out_spec *d)
 {
 	const struct broker_limits *lim = shard_limits(s->shard);
-	if (crowded(s->shard, s->out.queued_bytes + msg_size(d->msg)))
+	size_t count = s->out.queue.count, bytes = s->out.queued_bytes + msg_size(d->msg);
+	if (s->durable) { /* the store has its queue */
+		count += s->durable->tail_count;
+		bytes += s->durable->tail_bytes;
+	} else if (crowded(s->shard, bytes)) {
 		return true;
+	}
 	/* What a SUBSCRIBE asked for comes at once: only the bytes bound it. */
-	if (!d->replay && s->out.queue.count >= lim->max_queued_messages)
+	if (!d->replay && count >= lim->max_queued_messages)
 		return true;
-	return s->out.queued_bytes + msg_size(d->msg) > lim->max_queued_bytes;
+	return bytes > lim->max_queued_bytes;
 }
 
 static void queue_add(struct session *s, const struct out_spec *d)
@@ -277,6 +306,60 @@ static void queue_add(struct session *s, const struct out_spec *d)
 		return;
 	}
 	s->out.queued_bytes += msg_size(d->msg);
+}
+
+/* ---- a durable session ---- */
+
+/* Of its queue memory has no more than this; the rest is in the store alone. */
+#define HEAD_WINDOWS 2
+#define HEAD_BYTES (256u << 10)
+
+static bool head_has_room(const struct session *s, const struct out_spec *d)
+{
+	const struct broker_client *c = session_writable(s);
+	size_t bytes = s->out.queued_bytes + msg_size(d->msg);
+	return c && s->out.queue.count < c->window * HEAD_WINDOWS && bytes <= HEAD_BYTES &&
+	        !crowded(s->shard, bytes);
+}
+
+static void deliver_durable(struct session *s, const struct out_spec *d)
+{
+	struct out_box *box = &s->out;
+	struct durable *k = s->durable;
+	bool tail = k->loaded_to < k->stored_to;
+	bool now = !tail && out_has_room(s) && box->resend == box->flight.count;
+	bool here = now || (!tail && head_has_room(s, d));
+	struct out o = {0};
+	if (!now && queue_full(s, d))
+		queue_drop_expired(s);
+	if ((!now && queue_full(s, d)) || (here && !out_fill(&o, d))) {
+		metric_inc(METRIC_DROPPED_QUEUE);
+		return;
+	}
+	if (box->flight.count == 0 && box->first_id == 0)
+		box->first_id = 1;
+	o.n = ++k->stored_to;
+	append_send(s, d, o.n, now && d->qos == 2 ? id_at(box, box->flight.count) : 0,
+	        here ? &o : NULL);
+	if (!here) {
+		k->tail_count++;
+		k->tail_bytes += msg_size(d->msg);
+		return;
+	}
+	k->loaded_to = o.n;
+	if (now) {
+		o.flags |= d->qos == 2 ? OUT_COMMIT : 0;
+		flight_take(s, &o);
+		return;
+	}
+	struct out *place = out_ring_push(&box->queue);
+	if (place) {
+		*place = o;
+		box->queued_bytes += msg_size(d->msg);
+	} else { /* the store has it */
+		out_clear(s->shard, &o);
+		k->loaded_to = o.n - 1;
+	}
 }
 
 /* ---- the door ---- */
@@ -308,7 +391,9 @@ void out_deliver(struct session *s, const struct out_spec *d)
 		deliver_qos0(s, d);
 		return;
 	}
-	if (out_has_room(s) && s->out.resend == s->out.flight.count) {
+	if (s->durable) {
+		deliver_durable(s, d);
+	} else if (out_has_room(s) && s->out.resend == s->out.flight.count) {
 		struct out o = {0};
 		if (out_fill(&o, d))
 			flight_take(s, &o);
@@ -337,6 +422,8 @@ static void resend(struct session *s)
 		o->flags &= (uint8_t)~OUT_UNSENT;
 		box->unsettled++;
 		uint32_t place = box->resend++;
+		if (o->flags & OUT_COMMIT)
+			continue; /* it is sent when the store has answered */
 		if (o->flags & OUT_RELEASED)
 			client_send_ack(c, MQTT_PUBREL, id, MQTT_SUCCESS);
 		else if (!wire_out(c, o, id, true))
@@ -355,13 +442,15 @@ void out_pump(struct session *s)
 			break;
 		struct out o;
 		queue_pop(s, &o);
-		if (msg_expired(o.msg, shard_now(s->shard))) {
+		if (too_late(s->shard, o.msg)) {
 			metric_inc(METRIC_DROPPED_EXPIRED);
-			out_clear(s->shard, &o);
+			out_done(s, &o);
 			continue;
 		}
 		flight_take(s, &o);
 	}
+	if (s->durable)
+		tail_pump(s);
 	share_tell(s);
 }
 
@@ -372,6 +461,81 @@ void out_restart(struct session *s)
 	box->unsettled = 0;
 	for (uint32_t i = 0; i < box->flight.count; i++)
 		out_ring_at(&box->flight, i)->flags |= OUT_UNSENT;
+}
+
+/* ---- what the store had ---- */
+
+/* A message that is in flight by an earlier hub keeps its place there. NULL: it cannot. */
+static struct out *flight_place(struct out_box *box, uint16_t packet_id)
+{
+	if (box->flight.count == 0)
+		box->first_id = packet_id;
+	uint32_t place = (packet_id + ID_COUNT - box->first_id) % ID_COUNT;
+	if (place < box->flight.count || place >= ID_COUNT / 2)
+		return NULL;
+	struct out *o = NULL;
+	while (box->flight.count <= place) {
+		o = out_ring_push(&box->flight);
+		if (!o)
+			return NULL;
+	}
+	return o;
+}
+
+static bool fill_loaded(struct shard *sh, struct out *o, struct queue_entry *e)
+{
+	const struct out_spec d = {
+	        .msg = e->msg,
+	        .ids = e->ids,
+	        .n_ids = e->n_ids,
+	        .qos = e->qos,
+	        .retain = e->retain,
+	};
+	if (e->msg && !out_fill(o, &d))
+		return false;
+	if (e->msg && e->group)
+		o->group = filter_get(sh, slice_str(e->group));
+	o->qos = e->qos;
+	o->n = e->n;
+	o->flags |= OUT_UNSENT;
+	if (e->released)
+		o->flags |= OUT_RELEASED;
+	return true;
+}
+
+bool out_loaded(struct session *s, struct queue_entry *e, bool again)
+{
+	struct out_box *box = &s->out;
+	struct out o = {0};
+	bool begun = e->qos == 2 && e->packet_id;
+	if (!e->msg && !(begun && e->released)) {
+		metric_inc(
+		        METRIC_DROPPED_QUEUE); /* its publisher was deleted, and its key with him */
+		return false;
+	}
+	/* What was begun is brought to its end. */
+	if (!begun && too_late(s->shard, e->msg)) {
+		metric_inc(METRIC_DROPPED_EXPIRED);
+		return false;
+	}
+	if (e->qos == 0 || e->qos > 2 || !fill_loaded(s->shard, &o, e))
+		return false;
+	struct out *place = begun ? flight_place(box, e->packet_id) : NULL;
+	if (place) {
+		*place = o;
+		box->live++;
+		box->flight_bytes += o.msg ? msg_size(o.msg) : 0;
+		return true;
+	}
+	place = o.msg ? out_ring_push(&box->queue) : NULL;
+	if (!place) {
+		out_clear(s->shard, &o);
+		return false;
+	}
+	o.flags |= again && e->qos == 1 ? OUT_AGAIN : 0;
+	*place = o;
+	box->queued_bytes += msg_size(o.msg);
+	return true;
 }
 
 /* ---- what the client answers ---- */
@@ -391,6 +555,26 @@ void out_acked(struct session *s, uint16_t packet_id, uint8_t reason)
 	out_pump(s);
 }
 
+/* PUBREC: what was to be sent is not needed any more. True: PUBREL waits for the store. */
+static bool release(struct session *s, struct out *o, uint16_t packet_id)
+{
+	bool first = !(o->flags & OUT_RELEASED);
+	s->out.flight_bytes -= o->msg ? msg_size(o->msg) : 0;
+	msg_unref(TAKE_PTR(o->msg));
+	if (o->group)
+		filter_unref(s->shard, TAKE_PTR(o->group));
+	o->flags |= OUT_RELEASED;
+	if (o->flags & OUT_UNSENT) { /* answered from before the connection broke */
+		o->flags &= (uint8_t)~OUT_UNSENT;
+		s->out.unsettled++;
+	}
+	if (!o->n || !first)
+		return false;
+	o->flags |= OUT_COMMIT;
+	queue_note(s, QUEUE_RELEASE, o->n, packet_id);
+	return true;
+}
+
 void out_received(struct session *s, uint16_t packet_id, uint8_t reason)
 {
 	uint32_t place;
@@ -405,18 +589,36 @@ void out_received(struct session *s, uint16_t packet_id, uint8_t reason)
 		out_pump(s);
 		return;
 	}
-	if (o) {
-		s->out.flight_bytes -= o->msg ? msg_size(o->msg) : 0;
-		msg_unref(TAKE_PTR(o->msg));
-		if (o->group)
-			filter_unref(s->shard, TAKE_PTR(o->group));
-		o->flags |= OUT_RELEASED;
-		if (o->flags & OUT_UNSENT) { /* answered from before the connection broke */
-			o->flags &= (uint8_t)~OUT_UNSENT;
-			s->out.unsettled++;
-		}
+	if (o && (o->flags & OUT_COMMIT)) { /* PUBREL follows; before PUBLISH the id is not known */
+		if (!(o->flags & OUT_RELEASED))
+			client_send_ack(s->client, MQTT_PUBREL, packet_id, MQTT_ID_NOT_FOUND);
+		return;
 	}
+	if (o && release(s, o, packet_id))
+		return;
 	client_send_ack(s->client, MQTT_PUBREL, packet_id, o ? MQTT_SUCCESS : MQTT_ID_NOT_FOUND);
+}
+
+void out_committed(struct session *s, uint16_t packet_id, uint64_t n, bool ok)
+{
+	struct broker_client *c = session_writable(s);
+	uint32_t place;
+	struct out *o = flight_find(&s->out, packet_id, &place);
+	if (!o || o->n != n || !(o->flags & OUT_COMMIT))
+		return;
+	o->flags &= (uint8_t)~OUT_COMMIT;
+	bool released = o->flags & OUT_RELEASED;
+	if (!ok && !released) {
+		flight_drop(s, place);
+		out_pump(s);
+	} else if (!c || (o->flags & OUT_UNSENT)) {
+		return; /* it is sent again in its turn */
+	} else if (released) {
+		client_send_ack(c, MQTT_PUBREL, packet_id, MQTT_SUCCESS);
+	} else if (!wire_out(c, o, packet_id, o->flags & OUT_AGAIN)) {
+		flight_drop(s, place);
+		out_pump(s);
+	}
 }
 
 void out_completed(struct session *s, uint16_t packet_id)
@@ -440,7 +642,8 @@ static void ring_clear(struct session *s, struct out_ring *r, uint8_t give_back)
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct out *o = out_ring_at(r, i);
 		if (o->group && o->msg && o->qos <= give_back)
-			share_return(s->shard, filter_text(o->group), o->msg);
+			share_return(s->shard, filter_text(o->group), o->msg,
+			        o->append ? append_waits(o->append) : NULL);
 		out_clear(s->shard, o);
 	}
 	out_ring_free(r);

@@ -8,7 +8,10 @@
 
 #include "server/base/msg.h"
 
+struct append;
 struct filter;
+struct queue_entry;
+struct receipt;
 struct session;
 struct shard;
 
@@ -22,14 +25,20 @@ enum {
 	OUT_RETAIN = 1,   /* is sent with RETAIN */
 	OUT_UNSENT = 2,   /* not sent yet on this connection */
 	OUT_RELEASED = 4, /* PUBREC came, PUBREL was sent: msg is gone */
+	OUT_COMMIT =
+	        8, /* waits for the store before it (or, when it is released, PUBREL) is sent */
+	OUT_AGAIN = 16, /* an earlier hub may have sent it */
 };
 
 struct out {
 	struct msg *msg;
 	struct out_ids *ids;
 	struct filter *group; /* of the shared group that chose this session, or NULL */
-	uint32_t id;          /* the only Subscription Identifier, 0: none */
-	uint8_t qos;          /* 0: a hole in the flight */
+	struct append
+	        *append; /* of this process, to the store; NULL: it is there, or is not kept */
+	uint64_t n;      /* its number in the store's queue, 0: it is not kept */
+	uint32_t id;     /* the only Subscription Identifier, 0: none */
+	uint8_t qos;     /* 0: a hole in the flight */
 	uint8_t flags;
 };
 
@@ -52,9 +61,10 @@ struct out_spec {
 	const uint32_t *ids;
 	unsigned n_ids;
 	uint8_t qos;
-	bool retain;          /* the RETAIN flag towards the client */
-	bool replay;          /* a retained message that a SUBSCRIBE asked for */
-	struct filter *group; /* a reference is taken when it is kept */
+	bool retain;           /* the RETAIN flag towards the client */
+	bool replay;           /* a retained message that a SUBSCRIBE asked for */
+	struct filter *group;  /* a reference is taken when it is kept */
+	struct receipt *waits; /* until it is durable where it must be; NULL: nobody */
 };
 
 /* Sends it now, keeps it for later, or drops it by the rules of limits and back-pressure. */
@@ -69,6 +79,11 @@ void out_received(struct session *s, uint16_t packet_id, uint8_t reason);
 void out_completed(struct session *s, uint16_t packet_id);
 /* Whether a message would be sent at once. */
 bool out_has_room(const struct session *s);
+/* The store has noted what a message in flight waited for; ok: it did. */
+void out_committed(struct session *s, uint16_t packet_id, uint64_t n, bool ok);
+/* A message of the session's queue was read from the store: takes it over. False: it is of no use
+ * any more, the store may forget it. again: it may have been sent already. */
+bool out_loaded(struct session *s, struct queue_entry *e, bool again);
 /* The session ends: drops everything. give_back: messages of shared groups go to other members. */
 void out_free(struct session *s, bool give_back);
 

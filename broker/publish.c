@@ -118,7 +118,8 @@ bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *ru
 		return rule->stored_off != NOT_STORED;
 	if (m->retain)
 		retained_set(sh, m, t ? &t->receipt : NULL);
-	return route_publish(sh, m, from, rule->home) || rule->stored_off != NOT_STORED;
+	return route_publish(sh, m, from, rule->home, t ? &t->receipt : NULL) ||
+	        rule->stored_off != NOT_STORED;
 }
 
 /* ---- one PUBLISH ---- */
@@ -229,9 +230,10 @@ static void take(struct broker_client *c, const struct mqtt_publish *p,
 	ticket_queue(c, t);
 	if (!publish_accept(sh, m, rule, c->session, t))
 		t->reason = MQTT_NO_MATCHING_SUBSCRIBERS;
+	bool kept = t->receipt.waiting > 1;
 	ticket_settle(t, 0);
 	msg_unref(m);
-	if ((stored && shard_store_full(sh)) || route_full(sh))
+	if ((kept && shard_store_full(sh)) || route_full(sh))
 		client_starve(c);
 }
 

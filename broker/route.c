@@ -99,7 +99,8 @@ static unsigned match_ids(struct route_scratch *r, const struct match *m, const 
 }
 
 /* Finds everybody in this loop's index and serves those who live here. */
-static bool route_here(struct shard *sh, struct msg *m, const struct session *from)
+static bool route_here(
+        struct shard *sh, struct msg *m, const struct session *from, struct receipt *waits)
 {
 	struct route_scratch *r = &sh->route;
 	struct route route = {.shard = sh, .from = from, .msg = m};
@@ -112,13 +113,14 @@ static bool route_here(struct shard *sh, struct msg *m, const struct session *fr
 		        .msg = m,
 		        .qos = m->qos < match->qos ? m->qos : match->qos,
 		        .retain = m->retain && match->retain_as_published,
+		        .waits = waits,
 		};
 		d.n_ids = match_ids(r, match, &d.ids);
 		out_deliver(match->session, &d);
 	}
 	bool any = r->n_matches > 0 || r->n_groups > 0 || r->remote != 0;
 	for (unsigned i = 0; i < r->n_groups; i++)
-		share_dispatch(sh, r->groups[i], m);
+		share_dispatch(sh, r->groups[i], m, waits);
 	return any;
 }
 
@@ -165,19 +167,57 @@ bool route_caught_up(const struct broker *b)
 	return true;
 }
 
-struct route_mail {
-	struct mail mail;
-	struct shard *to;
-	struct msg *msg;
-};
-
-static void route_arrived(struct mail *mail)
+static void carried_returned(struct mail *mail)
 {
-	struct route_mail *m = container_of(mail, struct route_mail, mail);
-	route_inbox_leave(m->to, m->msg);
-	route_here(m->to, m->msg, NULL);
-	msg_unref(m->msg);
-	free(m);
+	struct carried *c = container_of(mail, struct carried, mail);
+	receipt_give(c->waits, c->here.err);
+	free(c);
+}
+
+static void carried_done(struct receipt *r)
+{
+	struct carried *c = container_of(r, struct carried, here);
+	msg_unref(c->msg);
+	if (!c->waits) {
+		free(c);
+		return;
+	}
+	c->mail.deliver = carried_returned;
+	mail_post(c->from->box, &c->mail);
+}
+
+static void carried_arrived(struct mail *mail)
+{
+	struct carried *c = container_of(mail, struct carried, mail);
+	route_inbox_leave(c->to, c->msg);
+	c->here.waiting = 1;
+	c->here.done = carried_done;
+	c->arrived(c, c->waits ? &c->here : NULL);
+	receipt_give(&c->here, 0);
+}
+
+bool carried_send(struct carried *c, struct shard *to, struct msg *m, struct receipt *waits)
+{
+	const struct broker *b = to->b;
+	if (!route_inbox_enter(to, m))
+		return false;
+	bool durable = m->qos > 0 &&
+	        (atomic_load_explicit(&to->keepers, memory_order_relaxed) > 0 ||
+	                atomic_load_explicit(&b->durable_members, memory_order_relaxed) > 0);
+	if (waits && durable) {
+		c->waits = waits;
+		waits->waiting++;
+	}
+	c->to = to;
+	c->msg = msg_ref(m);
+	c->mail.deliver = carried_arrived;
+	mail_post(to->box, &c->mail);
+	return true;
+}
+
+static void route_arrived(struct carried *c, struct receipt *waits)
+{
+	route_here(c->to, c->msg, NULL, waits);
 }
 
 struct shard *route_private_home(struct broker *b, struct slice text)
@@ -202,22 +242,19 @@ struct shard *route_private_home(struct broker *b, struct slice text)
 }
 
 bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
-        const struct shard *private_home)
+        const struct shard *private_home, struct receipt *waits)
 {
-	bool any = route_here(sh, m, from);
+	bool any = route_here(sh, m, from, waits);
 	if (private_home && private_home != sh) {
 		sh->route.remote |= 1ull << private_home->index;
 		any = true;
 	}
 	for (uint64_t left = sh->route.remote; left; left &= left - 1) {
-		struct shard *to = &sh->b->shards[__builtin_ctzll(left)];
-		if (!route_inbox_enter(to, m))
-			continue;
-		struct route_mail *mail = mem_new(sizeof(*mail));
-		mail->mail.deliver = route_arrived;
-		mail->to = to;
-		mail->msg = msg_ref(m);
-		mail_post(mail->to->box, &mail->mail);
+		struct carried *c = mem_new(sizeof(*c));
+		c->from = sh;
+		c->arrived = route_arrived;
+		if (!carried_send(c, &sh->b->shards[__builtin_ctzll(left)], m, waits))
+			free(c);
 	}
 	return any;
 }

@@ -7,7 +7,9 @@
 
 #include <sys/queue.h>
 
+#include "broker/receipt.h"
 #include "server/base/buf.h"
+#include "server/base/mail.h"
 #include "server/base/msg.h"
 
 struct broker;
@@ -69,10 +71,11 @@ struct route_scratch {
 struct shard *route_private_home(struct broker *b, struct slice text);
 
 /* Gives m to every subscriber, here and on the other loops; from (may be NULL) is the session that
- * published it, private_home what route_private_home says of the topic. Returns whether there may
- * be any. */
+ * published it, private_home what route_private_home says of the topic. waits (may be NULL) is told
+ * when every durable session that gets it has it in the store. Returns whether there may be any
+ * subscriber. */
 bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
-        const struct shard *private_home);
+        const struct shard *private_home, struct receipt *waits);
 /*
  * Messages between loops are bounded too. A mail that carries one is announced to the loop it goes
  * to and taken off when it is delivered. Past a limit QoS 0 goes no further (enter: false), and who
@@ -83,6 +86,23 @@ bool route_inbox_enter(struct shard *to, const struct msg *m);
 void route_inbox_leave(struct shard *to, const struct msg *m);
 bool route_full(const struct shard *sh);
 bool route_caught_up(const struct broker *b);
+
+/*
+ * A message on its way to another shard; and who waits here until it is durable there. It goes back
+ * for that when the last of those who took it there has it in the store. Without anybody who waits,
+ * or when no durable session can be meant, it does not come back.
+ */
+struct carried {
+	struct mail mail;
+	struct shard *from, *to;
+	struct msg *msg;
+	struct receipt *waits; /* on the shard where it comes from; NULL: nobody */
+	struct receipt here;   /* on the shard where it goes to */
+	void (*arrived)(struct carried *c, struct receipt *waits);
+};
+/* Sends c (malloc'ed, zeroed; it is freed when it is done) to to. False: there is no room, nothing
+ * was done with it. Calls arrived there. */
+bool carried_send(struct carried *c, struct shard *to, struct msg *m, struct receipt *waits);
 
 /* Notes or forgets that the shard target has subscribers (group: a shared group) for filter. */
 void route_note(struct shard *sh, struct slice filter, unsigned target, bool group, bool add);

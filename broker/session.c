@@ -4,6 +4,7 @@
 
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/queue_store.h"
 #include "broker/quota.h"
 #include "broker/share.h"
 #include "server/base/err.h"
@@ -276,6 +277,8 @@ void session_detach(struct session *s)
 		will_publish(s);
 	else if (s->will)
 		s->will_at = now + s->will->delay * 1000ull;
+	if (s->durable)
+		tail_leave(s);
 	durable_write(s);
 	session_arm(s);
 }

@@ -33,7 +33,7 @@ struct sub {
 };
 
 /* Something under way that refers to a session: the session cuts the thread when it ends. */
-enum tether_kind { TETHER_TICKET, TETHER_RELEASE };
+enum tether_kind { TETHER_TICKET, TETHER_RELEASE, TETHER_STORE };
 struct tether {
 	LIST_ENTRY(tether) entry;
 	enum tether_kind kind;
@@ -134,6 +134,8 @@ struct sub *session_sub(struct session *s, struct filter *f);
 void session_unsubscribe_all(struct session *s);
 /* One that the session had; before the loops run. 0, ERR_INVALID, ERR_QUOTA. */
 int subscription_restored(struct session *s, const struct sub_write *from);
+/* The filter of that text with a reference, made if needed; NULL: no memory. */
+struct filter *filter_get(struct shard *sh, struct slice text);
 struct filter *filter_ref(struct filter *f);
 void filter_unref(struct shard *sh, struct filter *f);
 static inline struct slice filter_text(const struct filter *f)

@@ -84,9 +84,7 @@ struct shard {
 	atomic_size_t inbox; /* bytes of messages on their way here from other shards */
 	atomic_size_t
 	        tickets; /* and rows of sessions under way: written here, read by broker_busy */
-	/* Durable sessions and shared groups here: without any, a message that comes from another
-	 * shard need not be answered. */
-	atomic_size_t keepers;
+	atomic_size_t keepers; /* durable sessions */
 };
 
 struct broker {
@@ -96,6 +94,7 @@ struct broker {
 	struct session_store sessions_store;
 	unsigned n;
 	atomic_size_t clients, sessions;
+	atomic_size_t durable_members; /* durable sessions that are or were in shared groups */
 	atomic_size_t retained_count, retained_bytes;
 	atomic_size_t sub_bytes, will_bytes;       /* over all sessions */
 	struct tally *device_count, *device_bytes; /* what each device retains */

@@ -135,26 +135,30 @@ static struct member *pick(struct group *g, enum share_state least)
 
 /* ---- mail between a member's shard and a group's home ---- */
 
+/* Which member of which group gets a message. */
+struct share_to {
+	struct slice text;
+	uint64_t number;
+	struct receipt *waits;
+};
+
 enum share_what { SHARE_LEAVE, SHARE_RETURN, SHARE_DELIVER };
 
 struct share_mail {
-	struct mail mail;
-	struct shard *to;
-	struct msg *msg;
+	struct carried carried; /* SHARE_LEAVE: without a message, the mail alone */
 	uint64_t number;
-	unsigned from;
 	enum share_what what;
 	uint16_t len;
 	char text[];
 };
 
-static void deliver_here(struct shard *sh, struct slice text, uint64_t number, struct msg *m)
+static void deliver_here(struct shard *sh, const struct share_to *to, struct msg *m)
 {
-	struct session *s = map_get(&sh->members, slice_make(&number, sizeof(number)));
-	struct filter *f = s ? map_get(&sh->filters, text) : NULL;
+	struct session *s = map_get(&sh->members, slice_make(&to->number, sizeof(to->number)));
+	struct filter *f = s ? map_get(&sh->filters, to->text) : NULL;
 	const struct sub *sub = f ? session_sub(s, f) : NULL;
 	if (!sub) { /* it left while the message was on its way */
-		share_return(sh, text, m);
+		share_return(sh, to->text, m, to->waits);
 		return;
 	}
 	struct out_spec d = {
@@ -164,43 +168,50 @@ static void deliver_here(struct shard *sh, struct slice text, uint64_t number, s
 	        .qos = m->qos < sub->qos ? m->qos : sub->qos,
 	        .retain = m->retain && sub->retain_as_published,
 	        .group = f,
+	        .waits = to->waits,
 	};
 	out_deliver(s, &d);
 }
 
-static void share_arrived(struct mail *mail)
+static struct slice share_text(const struct share_mail *m)
 {
-	struct share_mail *m = container_of(mail, struct share_mail, mail);
-	struct slice text = slice_make(m->text, m->len);
-	struct group *g = group_find(m->to, text);
-	switch (m->what) {
-	case SHARE_LEAVE: leave_here(m->to, text, m->from, m->number); break;
-	case SHARE_RETURN:
-		if (g)
-			share_dispatch(m->to, g, m->msg);
-		break;
-	case SHARE_DELIVER: deliver_here(m->to, text, m->number, m->msg); break;
-	}
-	if (m->msg)
-		route_inbox_leave(m->to, m->msg);
-	msg_unref(m->msg);
+	return slice_make(m->text, m->len);
+}
+
+static void left(struct mail *mail)
+{
+	struct share_mail *m = container_of(mail, struct share_mail, carried.mail);
+	leave_here(m->carried.to, share_text(m), m->carried.from->index, m->number);
 	free(m);
 }
 
+static void share_arrived(struct carried *c, struct receipt *waits)
+{
+	struct share_mail *m = container_of(c, struct share_mail, carried);
+	if (m->what == SHARE_DELIVER) {
+		deliver_here(c->to, &(struct share_to){share_text(m), m->number, waits}, c->msg);
+		return;
+	}
+	struct group *g = group_find(c->to, share_text(m));
+	if (g)
+		share_dispatch(c->to, g, c->msg, waits);
+	else
+		metric_inc(METRIC_DROPPED_QUEUE);
+}
+
 static struct share_mail *share_mail_new(
-        struct shard *from, struct shard *to, enum share_what what, struct slice text)
+        struct shard *from, enum share_what what, struct slice text)
 {
 	struct share_mail *m = mem_new(sizeof(*m) + text.n);
-	m->mail.deliver = share_arrived;
-	m->to = to;
-	m->from = from->index;
+	m->carried.from = from;
+	m->carried.arrived = share_arrived;
 	m->what = what;
 	m->len = (uint16_t)text.n;
 	memcpy(m->text, text.p, text.n);
 	return m;
 }
 
-void share_dispatch(struct shard *sh, struct group *g, struct msg *m)
+void share_dispatch(struct shard *sh, struct group *g, struct msg *m, struct receipt *waits)
 {
 	struct slice text = slice_make(g->text, g->len);
 	const struct member *to = pick(g, m->qos == 0 ? SHARE_BUSY : SHARE_OFFLINE);
@@ -209,16 +220,13 @@ void share_dispatch(struct shard *sh, struct group *g, struct msg *m)
 		return;
 	}
 	if (to->shard == sh->index) {
-		deliver_here(sh, text, to->number, m);
+		deliver_here(sh, &(struct share_to){text, to->number, waits}, m);
 		return;
 	}
-	struct shard *there = &sh->b->shards[to->shard];
-	if (!route_inbox_enter(there, m))
-		return;
-	struct share_mail *mail = share_mail_new(sh, there, SHARE_DELIVER, text);
+	struct share_mail *mail = share_mail_new(sh, SHARE_DELIVER, text);
 	mail->number = to->number;
-	mail->msg = msg_ref(m);
-	mail_post(mail->to->box, &mail->mail);
+	if (!carried_send(&mail->carried, &sh->b->shards[to->shard], m, waits))
+		free(mail);
 }
 
 void share_leave(struct shard *sh, struct slice text, uint64_t number)
@@ -228,21 +236,20 @@ void share_leave(struct shard *sh, struct slice text, uint64_t number)
 		leave_here(sh, text, sh->index, number);
 		return;
 	}
-	struct share_mail *mail = share_mail_new(sh, home, SHARE_LEAVE, text);
+	struct share_mail *mail = share_mail_new(sh, SHARE_LEAVE, text);
 	mail->number = number;
-	mail_post(home->box, &mail->mail);
+	mail->carried.to = home;
+	mail->carried.mail.deliver = left;
+	mail_post(home->box, &mail->carried.mail);
 }
 
-void share_return(struct shard *sh, struct slice text, struct msg *m)
+void share_return(struct shard *sh, struct slice text, struct msg *m, struct receipt *waits)
 {
 	/* By mail even where the home is here: a session that ends gives back many at once, and
 	 * members that end meanwhile must not make this recurse. */
-	struct shard *home = share_home(sh->b, text);
-	if (!route_inbox_enter(home, m))
-		return;
-	struct share_mail *mail = share_mail_new(sh, home, SHARE_RETURN, text);
-	mail->msg = msg_ref(m);
-	mail_post(home->box, &mail->mail);
+	struct share_mail *mail = share_mail_new(sh, SHARE_RETURN, text);
+	if (!carried_send(&mail->carried, share_home(sh->b, text), m, waits))
+		free(mail);
 }
 
 /* ---- a session among its groups ---- */
@@ -257,6 +264,8 @@ uint64_t share_number(struct session *s)
 		if (map_put(&sh->members, slice_make(&s->member, sizeof(s->member)), s, NULL) != 0)
 			abort();
 		share_tell(s);
+		if (s->durable)
+			atomic_fetch_add_explicit(&sh->b->durable_members, 1, memory_order_relaxed);
 	}
 	return s->member;
 }

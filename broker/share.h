@@ -22,10 +22,11 @@ struct share_member *share_member_ref(struct share_member *m);
 void share_member_unref(struct share_member *m); /* NULL is fine */
 /* Notes for the groups of a session whether it is ready, busy or offline now. */
 void share_tell(struct session *s);
-/* A message of a group that its chosen member cannot deliver any more: to another member. */
-void share_return(struct shard *sh, struct slice text, struct msg *m);
+/* A message of a group that its chosen member cannot deliver any more: to another member. waits, as
+ * for route_publish. */
+void share_return(struct shard *sh, struct slice text, struct msg *m, struct receipt *waits);
 /* Picks a member of a group whose home is here and hands the message over. */
-void share_dispatch(struct shard *sh, struct group *g, struct msg *m);
+void share_dispatch(struct shard *sh, struct group *g, struct msg *m, struct receipt *waits);
 /* The session's number among members, made on first use. */
 uint64_t share_number(struct session *s);
 void share_groups_free(struct shard *sh);

@@ -26,7 +26,7 @@
 
 /* ---- filters, once for all sessions of a loop ---- */
 
-static struct filter *filter_get(struct shard *sh, struct slice text)
+struct filter *filter_get(struct shard *sh, struct slice text)
 {
 	struct filter *f = map_get(&sh->filters, text);
 	if (f)

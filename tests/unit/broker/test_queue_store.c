@@ -1,0 +1,550 @@
+/* The queues of durable sessions: acknowledged when they are kept, read back page by page. */
+#include "tests/unit/broker/rig.h"
+
+static struct ram_store *kept;
+
+static void setup(void)
+{
+	kept = ram_new();
+}
+static void teardown(void)
+{
+	ram_free(kept);
+}
+
+static struct peer *lasting(struct rig *rig, const char *id)
+{
+	struct peer *p = connect_with(rig, 0,
+	        &(struct connect_opts){
+	                .v = 5, .id = id, .user = "key/ops", .keep = true, .expiry = 1000});
+	ck_assert_int_eq(p->connack, 0);
+	return p;
+}
+
+/* A session with a subscription, and its client gone. */
+static void leave_session(struct rig *rig, const char *id, const char *filter, unsigned qos)
+{
+	struct peer *p = lasting(rig, id);
+	subscribe(p, filter, qos);
+	peer_close(p);
+}
+
+static void hold(struct rig *rig)
+{
+	rig_step(rig);
+	ram_set_hold(kept, true);
+}
+static void let_go(struct rig *rig)
+{
+	ram_set_hold(kept, false);
+	rig_step(rig);
+}
+
+static void publish_n(struct peer *p, const char *topic, unsigned from, unsigned n)
+{
+	for (unsigned i = from; i < from + n; i++) {
+		char text[16];
+		struct got g;
+		snprintf(text, sizeof(text), "%u", i);
+		send_publish(p, topic, text, 1, i % 60000 + 1, 0);
+		ck_assert(next(p, &g));
+		ck_assert_int_eq(g.type, MQTT_PUBACK);
+		ck_assert_int_eq(g.reason, 0);
+	}
+}
+
+/* Takes what has come, in order, and acknowledges it. How many. */
+static unsigned take_in_order(struct peer *p, unsigned from, bool again)
+{
+	struct got g;
+	unsigned n = 0;
+	while (next(p, &g)) {
+		ck_assert_int_eq(g.type, MQTT_PUBLISH);
+		ck_assert_int_eq(atoi(g.payload), (int)(from + n));
+		ck_assert(!g.dup || again);
+		n++;
+		send_ack(p, MQTT_PUBACK, g.packet_id);
+	}
+	return n;
+}
+
+START_TEST(offline_queue)
+{
+	struct rig *rig = rig_new_kept(3, NULL, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 1);
+	leave_session(rig, "another", "t", 2);
+	struct peer *p = backend(rig, 5, "p");
+	int64_t bytes = metric_read(METRIC_MESSAGE_BYTES);
+	hold(rig);
+	send_publish(p, "t", "one", 1, 1, 0);
+	send_publish(p, "nobody", "x", 1, 2, 0);
+	expect_quiet(p);
+	ram_commit(kept, 1);
+	rig_step(rig);
+	expect_quiet(p); /* the other one has it not yet */
+	let_go(rig);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	expect_ack(p, MQTT_PUBACK, 2, 0x10);
+	ck_assert_uint_eq(ram_count(kept).queued, 2);
+	ck_assert_int_gt(metric_read(METRIC_MESSAGE_BYTES), bytes); /* the store's own */
+	struct peer *s = lasting(rig, "s");
+	ck_assert(s->present);
+	expect_publish(s, "t", "one", 1, &g);
+	ck_assert(!g.dup);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(acknowledged_before_it_is_written)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct got g;
+	struct peer *s = lasting(rig, "s"), *p = backend(rig, 5, "p");
+	subscribe(s, "t", 1);
+	hold(rig);
+	send_publish(p, "t", "one", 1, 1, 0);
+	expect_publish(s, "t", "one", 1, &g);
+	expect_quiet(p);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	let_go(rig);
+	ck_assert_uint_eq(ram_count(kept).appends, 1);
+	ck_assert_uint_eq(ram_count(kept).written, 0);
+	/* and after */
+	send_publish(p, "t", "two", 1, 2, 0);
+	expect_ack(p, MQTT_PUBACK, 2, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	expect_publish(s, "t", "two", 1, &g);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* the row is written while the acknowledgement is on its way */
+	hold(rig);
+	send_publish(p, "t", "three", 1, 3, 0);
+	expect_publish(s, "t", "three", 1, &g);
+	ram_commit(kept, 1);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	let_go(rig);
+	expect_ack(p, MQTT_PUBACK, 3, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(again_after_a_kill)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct got g;
+	struct peer *s = lasting(rig, "s"), *p = backend(rig, 5, "p");
+	send_subscribe(s, 9, "t", 1, 7);
+	expect_code(s, MQTT_SUBACK, 9, 1);
+	send_subscribe(s, 9, "+", 1, 8);
+	expect_code(s, MQTT_SUBACK, 9, 1);
+	send_publish(p, "t", "sent", 1, 1, 0);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	expect_publish(s, "t", "sent", 1, &g);
+	peer_close(s);
+	send_publish(p, "t", "queued", 1, 2, 0);
+	expect_ack(p, MQTT_PUBACK, 2, 0);
+	hold(rig);
+	send_publish(p, "t", "never acknowledged", 1, 3, 0);
+	rig = rig_kill(rig);
+	s = lasting(rig, "s");
+	expect_publish(s, "t", "sent", 1, &g);
+	ck_assert(g.dup);
+	ck_assert_uint_eq(g.n_ids, 2);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	expect_publish(s, "t", "queued", 1, &g);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	expect_quiet(s);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* numbers go on where they were */
+	p = backend(rig, 5, "p");
+	send_publish(p, "t", "new", 1, 1, 0);
+	expect_publish(s, "t", "new", 1, &g);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(more_than_memory_has)
+{
+	struct broker_limits l = {.max_inflight = 5, .max_queued_messages = 2000};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	publish_n(p, "t", 0, 300);
+	struct peer *s = lasting(rig, "s");
+	ck_assert_uint_eq(take_in_order(s, 0, false), 300);
+	ck_assert_uint_ge(ram_count(kept).loads, 30); /* pages of two windows */
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* what comes while it is behind goes to the end */
+	struct got g;
+	publish_n(p, "t", 0, 40); /* 5 in flight, 10 in memory, 25 in the store alone */
+	ck_assert_uint_eq(take_in_order(s, 0, false), 40);
+	/* it goes and comes back in the middle */
+	publish_n(p, "t", 0, 40);
+	ck_assert(next(s, &g));
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	peer_close(s);
+	publish_n(p, "t", 40, 5);
+	s = lasting(rig, "s");
+	ck_assert_uint_eq(take_in_order(s, 1, true), 44);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* over a kill */
+	publish_n(p, "t", 0, 40);
+	rig = rig_kill(rig);
+	s = lasting(rig, "s");
+	ck_assert_uint_eq(take_in_order(s, 0, true), 40);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(taken_over_while_a_page_is_read)
+{
+	struct broker_limits l = {.max_inflight = 5};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	publish_n(p, "t", 0, 50);
+	hold(rig);
+	struct peer *s = lasting(rig, "s"), *next_one = lasting(rig, "s");
+	expect_closed(s, END_TAKEN_OVER);
+	expect_quiet(next_one);
+	send_publish(p, "t", "50", 1, 1, 0);
+	let_go(rig);
+	ck_assert_uint_eq(take_in_order(next_one, 0, false), 51);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* and it ends meanwhile */
+	peer_close(next_one);
+	send_publish(p, "t", "x", 1, 2, 0);
+	hold(rig);
+	next_one = lasting(rig, "s");
+	next_one = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "s", .user = "key/ops"});
+	ck_assert(!next_one->present);
+	let_go(rig);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	ck_assert_uint_eq(ram_count(kept).sessions, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(session_ends_during_an_append)
+{
+	struct rig *rig = rig_new_kept(3, NULL, kept);
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	hold(rig);
+	send_publish(p, "t", "x", 1, 1, 0);
+	struct peer *s = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "s", .user = "key/ops"});
+	ck_assert_int_eq(s->connack, 0);
+	expect_quiet(p);
+	let_go(rig);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* the same for one that is connected and ends by itself */
+	s = lasting(rig, "s");
+	subscribe(s, "t", 2);
+	hold(rig);
+	send_publish(p, "t", "x", 2, 2, 0);
+	send_publish(p, "t", "x", 1, 3, 0);
+	peer_hex(s, "e0 07 00 05 11 00 00 00 00"); /* with expiry 0 */
+	let_go(rig);
+	expect_ack(p, MQTT_PUBREC, 2, 0);
+	expect_ack(p, MQTT_PUBACK, 3, 0);
+	ck_assert_uint_eq(ram_count(kept).sessions, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(store_away)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct got g;
+	leave_session(rig, "off", "t", 1);
+	struct peer *s = lasting(rig, "s"), *p = backend(rig, 5, "p");
+	subscribe(s, "t", 1);
+	ram_set_available(kept, false);
+	send_publish(p, "t", "x", 1, 1, 0);
+	expect_quiet(p);
+	expect_publish(s, "t", "x", 1, &g); /* at once, whatever the database does */
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	struct peer *back = lasting(rig, "off"); /* known, so it may come back */
+	expect_quiet(back);
+	ram_set_available(kept, true);
+	rig_step(rig);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	for (uint64_t end = clock_ms() + 5000; back->out_n == 0 && clock_ms() < end;) {
+		event_base_loop(loop_event_base(rig->loops[0]), EVLOOP_ONCE);
+		event_base_loop(loop_event_base(rig->loops[1]), EVLOOP_NONBLOCK);
+		rig_step(rig);
+	}
+	expect_publish(back, "t", "x", 1, &g);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(refused_by_the_store)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p"), *d = device(rig, 5, "d");
+	int64_t dropped = metric_read(METRIC_DROPPED_QUEUE);
+	ram_refuse_kept(kept, 1, ERR_POISON);
+	send_publish(p, "t", "x", 1, 1, 0);
+	expect_ack(p, MQTT_PUBACK, 1, 0); /* counted as dropped */
+	ck_assert_int_eq(metric_read(METRIC_DROPPED_QUEUE), dropped + 1);
+	ram_device_gone(kept, rig_device_key(rig, SLICE_LIT("d")));
+	send_publish(d, "t", "x", 1, 1, 0);
+	expect_closed(d, END_DISABLED);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(limits_hold_for_all_of_it)
+{
+	struct broker_limits l = {.max_inflight = 2, .max_queued_messages = 20};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	int64_t dropped = metric_read(METRIC_DROPPED_QUEUE);
+	publish_n(p, "t", 0, 25); /* acknowledged all the same */
+	ck_assert_int_eq(metric_read(METRIC_DROPPED_QUEUE), dropped + 5);
+	ck_assert_uint_eq(ram_count(kept).queued, 20);
+	rig = rig_kill(rig);
+	p = backend(rig, 5, "p");
+	publish_n(p, "t", 20, 3);
+	ck_assert_uint_eq(ram_count(kept).queued, 20);
+	struct peer *s = lasting(rig, "s");
+	ck_assert_uint_eq(take_in_order(s, 0, true), 20);
+	publish_n(p, "t", 0, 25); /* 2 in flight, 20 wait */
+	ck_assert_uint_eq(take_in_order(s, 0, false), 22);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(too_old)
+{
+	struct broker_limits l = {.max_queued_age = 1};
+	struct rig *rig = rig_new_kept(1, &l, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	publish_n(p, "t", 0, 3);
+	int64_t expired = metric_read(METRIC_DROPPED_EXPIRED);
+	for (uint64_t end = clock_ms() + 1200; clock_ms() < end;)
+		event_base_loop(loop_event_base(rig->loops[0]), EVLOOP_ONCE);
+	send_publish(p, "t", "new", 1, 1, 0);
+	struct peer *s = lasting(rig, "s");
+	expect_publish(s, "t", "new", 1, &g);
+	ck_assert_int_eq(metric_read(METRIC_DROPPED_EXPIRED), expired + 3);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(of_a_deleted_publisher)
+{
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 1);
+	struct peer *d = device(rig, 5, "d"), *p = backend(rig, 5, "p");
+	publish_n(d, "t", 0, 2);
+	publish_n(p, "t", 2, 1);
+	ram_device_gone(kept, rig_device_key(rig, SLICE_LIT("d")));
+	struct peer *s = lasting(rig, "s");
+	expect_publish(s, "t", "2", 1, &g);
+	expect_quiet(s);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	rig_free(rig);
+}
+END_TEST
+
+/* ---- shared subscriptions ---- */
+
+START_TEST(shared_over_the_loops)
+{
+	struct rig *rig = rig_new_kept(4, NULL, kept);
+	struct got g;
+	char id[8];
+	struct peer *p = backend(rig, 5, "p");
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(id, sizeof(id), "m%u", i);
+		leave_session(rig, id, "$share/g/t", 1);
+	}
+	hold(rig);
+	for (unsigned i = 0; i < 16; i++)
+		send_publish(p, "t", "x", 1, i + 1, 0);
+	expect_quiet(p);
+	let_go(rig);
+	for (unsigned i = 0; i < 16; i++)
+		expect_ack(p, MQTT_PUBACK, i + 1, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 16);
+	rig = rig_kill(rig);
+	p = backend(rig, 5, "p");
+	unsigned n = 0;
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(id, sizeof(id), "m%u", i);
+		struct peer *m = lasting(rig, id);
+		while (next(m, &g)) {
+			send_ack(m, MQTT_PUBACK, g.packet_id);
+			n++;
+		}
+		peer_close(m);
+	}
+	ck_assert_uint_eq(n, 16);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	send_publish(p, "t", "y", 1, 1, 0); /* members still */
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	rig_free(rig);
+}
+END_TEST
+
+/* ---- QoS 2 to the client ---- */
+
+START_TEST(qos2_step_by_step)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct got g;
+	struct peer *s = lasting(rig, "s"), *p = backend(rig, 5, "p");
+	subscribe(s, "t", 2);
+	hold(rig);
+	send_publish(p, "t", "x", 2, 1, 0);
+	expect_quiet(s); /* its packet id comes first */
+	expect_quiet(p);
+	let_go(rig);
+	expect_ack(p, MQTT_PUBREC, 1, 0);
+	ck_assert_uint_eq(ram_count(kept).marked, 1);
+	expect_publish(s, "t", "x", 2, &g);
+	ck_assert(!g.dup);
+	hold(rig);
+	send_ack(s, MQTT_PUBREC, g.packet_id);
+	expect_quiet(s);
+	let_go(rig);
+	expect_ack(s, MQTT_PUBREL, g.packet_id, 0);
+	ck_assert_uint_eq(ram_count(kept).released, 1);
+	send_ack(s, MQTT_PUBCOMP, g.packet_id);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	/* refused by the client */
+	send_publish(p, "t", "y", 2, 2, 0);
+	expect_publish(s, "t", "y", 2, &g);
+	send_ack_reason(s, MQTT_PUBREC, g.packet_id, 0x83);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(qos2_over_kills)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 2);
+	struct peer *p = backend(rig, 5, "p");
+	for (unsigned i = 1; i <= 4; i++) {
+		char text[2] = {(char)('0' + i), 0};
+		send_publish(p, "t", text, 2, i, 0);
+		expect_ack(p, MQTT_PUBREC, i, 0);
+	}
+	struct peer *s = lasting(rig, "s");
+	uint16_t ids[4];
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert(next(s, &g));
+		ids[i] = g.packet_id;
+	}
+	send_ack(s, MQTT_PUBREC, ids[0]);
+	expect_ack(s, MQTT_PUBREL, ids[0], 0);
+	send_ack(s, MQTT_PUBREC, ids[2]);
+	expect_ack(s, MQTT_PUBREL, ids[2], 0);
+	send_ack(s, MQTT_PUBCOMP, ids[2]);
+	ck_assert_uint_eq(ram_count(kept).queued, 3);
+	rig = rig_kill(rig);
+	s = lasting(rig, "s");
+	expect_ack(s, MQTT_PUBREL, ids[0], 0);
+	expect_publish(s, "t", "2", 2, &g);
+	ck_assert(g.dup && g.packet_id == ids[1]);
+	expect_publish(s, "t", "4", 2, &g);
+	ck_assert(g.dup && g.packet_id == ids[3]);
+	expect_quiet(s);
+	/* a new one takes none of their ids */
+	p = backend(rig, 5, "p");
+	send_publish(p, "t", "5", 2, 9, 0);
+	expect_publish(s, "t", "5", 2, &g);
+	ck_assert(!g.dup);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_ne(g.packet_id, ids[i]);
+	/* killed between PUBREC and its commit: PUBLISH again */
+	hold(rig);
+	send_ack(s, MQTT_PUBREC, ids[1]);
+	rig = rig_kill(rig);
+	s = lasting(rig, "s");
+	expect_ack(s, MQTT_PUBREL, ids[0], 0);
+	expect_publish(s, "t", "2", 2, &g);
+	send_ack(s, MQTT_PUBREC, ids[1]);
+	expect_publish(s, "t", "4", 2, &g);
+	expect_publish(s, "t", "5", 2, &g);
+	expect_ack(s, MQTT_PUBREL, ids[1], 0);
+	send_ack(s, MQTT_PUBCOMP, ids[0]);
+	send_ack(s, MQTT_PUBCOMP, ids[1]);
+	ck_assert_uint_eq(ram_count(kept).queued, 2);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(qos2_connection_breaks_meanwhile)
+{
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	struct got g;
+	struct peer *s = lasting(rig, "s"), *p = backend(rig, 5, "p");
+	subscribe(s, "t", 2);
+	hold(rig);
+	send_publish(p, "t", "x", 2, 1, 0);
+	peer_close(s);
+	s = lasting(rig, "s");
+	expect_quiet(s);
+	let_go(rig);
+	expect_publish(s, "t", "x", 2, &g);
+	ck_assert(!g.dup); /* it never left before */
+	hold(rig);
+	send_ack(s, MQTT_PUBREC, g.packet_id);
+	peer_close(s);
+	let_go(rig);
+	s = lasting(rig, "s");
+	expect_ack(s, MQTT_PUBREL, g.packet_id, 0);
+	send_ack(s, MQTT_PUBCOMP, g.packet_id);
+	expect_quiet(s);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("broker/queue_store");
+	TCase *t = tcase_create("queues");
+	suite_add_tcase(s, t);
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, offline_queue);
+	tcase_add_test(t, acknowledged_before_it_is_written);
+	tcase_add_test(t, again_after_a_kill);
+	tcase_add_test(t, more_than_memory_has);
+	tcase_add_test(t, taken_over_while_a_page_is_read);
+	tcase_add_test(t, session_ends_during_an_append);
+	tcase_add_test(t, store_away);
+	tcase_add_test(t, refused_by_the_store);
+	tcase_add_test(t, limits_hold_for_all_of_it);
+	tcase_add_test(t, too_old);
+	tcase_add_test(t, of_a_deleted_publisher);
+	tcase_add_test(t, shared_over_the_loops);
+	tcase_add_test(t, qos2_step_by_step);
+	tcase_add_test(t, qos2_over_kills);
+	tcase_add_test(t, qos2_connection_breaks_meanwhile);
+	return run_suite(s);
+}
