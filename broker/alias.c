@@ -61,7 +61,7 @@ struct alias_in *alias_in_free(struct alias_in *table)
 /* ---- hub to client: the first topics that come get an alias each, for good ---- */
 
 #define ALIAS_OUT_MAX 16
-#define ALIAS_TOPIC_MIN 8 /* a shorter topic is no longer than the property */
+#define ALIAS_TOPIC_MIN 4 /* a shorter topic is no longer than the property */
 
 struct alias_out {
 	unsigned n;

@@ -1,6 +1,5 @@
 /* CONNECT: MQTT 5.0 and 3.1.1, section 3.1. */
 #include "broker/codec/read.h"
-#include "broker/codec/scan.h"
 
 #define CONNECT_PROPS                                                                        \
 	(PROP_BIT(PROP_SESSION_EXPIRY) | PROP_BIT(PROP_RECEIVE_MAXIMUM) |                    \
@@ -141,11 +140,11 @@ static int connect_rest(struct slice in, struct mqtt_connect *c, uint8_t *code)
 		return ERR_MALFORMED;
 	if (c->version == MQTT_V5 && (err = connect_props(&in, c)) != 0)
 		return err;
-	if (!read_string(&in, &c->client_id))
+	if (!read_name(&in, &c->client_id))
 		return ERR_MALFORMED; /* [MQTT-3.1.3-3], [MQTT-3.1.3-4] */
 	if (c->will.present && (err = connect_will(&in, c, code)) != 0)
 		return err;
-	if (c->has_username && !read_string(&in, &c->username))
+	if (c->has_username && !read_name(&in, &c->username))
 		return ERR_MALFORMED; /* [MQTT-3.1.3-12] */
 	if (c->has_password && !read_binary(&in, &c->password))
 		return ERR_MALFORMED;

@@ -6,6 +6,7 @@
 #define HF_BROKER_CODEC_READ_H
 
 #include "broker/codec/mqtt.h"
+#include "broker/codec/scan.h"
 #include "server/base/err.h"
 #include "server/base/props.h"
 #include "server/base/utf8.h"
@@ -45,6 +46,17 @@ static inline bool read_string(struct slice *in, struct slice *ret)
 {
 	struct slice rest = *in, s;
 	if (!read_binary(&rest, &s) || !utf8_valid_mqtt(s))
+		return false;
+	*ret = s;
+	*in = rest;
+	return true;
+}
+
+/* A string that names something: no control characters either. */
+static inline bool read_name(struct slice *in, struct slice *ret)
+{
+	struct slice rest = *in, s;
+	if (!read_string(&rest, &s) || scan_has_control(s))
 		return false;
 	*ret = s;
 	*in = rest;

@@ -26,15 +26,17 @@ static inline uint64_t scan_equal(uint64_t v, uint8_t c)
 	return ~(((x & ~SCAN_HIGH) + ~SCAN_HIGH) | x | ~SCAN_HIGH);
 }
 
-/* Whether v has a byte over 0x7F, a NUL, a '+' or a '#'. Those two differ in one bit, 0x08. A
- * borrow can spill only out of a byte that is itself reported, so the answer is exact. */
+/* Whether v has a byte over 0x7E, one under the blank, a '+' or a '#'. Those two differ in one bit,
+ * 0x08. A borrow or a carry can spill only out of a byte that is itself reported, so the answer is
+ * exact. */
 static inline bool scan_suspect(uint64_t v)
 {
 	uint64_t wild = (v | SCAN_LOW * 0x08) ^ SCAN_LOW * '+';
-	return ((v | (v - SCAN_LOW) | (wild - SCAN_LOW)) & SCAN_HIGH) != 0;
+	uint64_t odd = v | (v + SCAN_LOW) | (v - SCAN_LOW * ' ') | (wild - SCAN_LOW);
+	return (odd & SCAN_HIGH) != 0;
 }
 
-/* Whether s is ASCII without NUL and wildcards. */
+/* Whether s is ASCII without control characters and wildcards. */
 static inline bool scan_plain(struct slice s)
 {
 	if (s.n < 8) {
@@ -66,9 +68,24 @@ static inline size_t scan_count(struct slice s, uint8_t c)
 	return count;
 }
 
+/* Whether s, which is UTF-8, has one of U+0001 to U+001F or U+007F to U+009F, which section 1.5.4
+ * lets a receiver refuse. The broker does so in names, where they only ever hide something: topics,
+ * filters, client ids, user names. */
+static inline bool scan_has_control(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < ' ' || s.p[i] == 0x7F)
+			return true;
+		if (s.p[i] == 0xC2 && i + 1 < s.n && s.p[i + 1] < 0xA0)
+			return true;
+	}
+	return false;
+}
+
 /*
- * A topic name as it may stand in a packet: 0; ERR_MALFORMED: not UTF-8 ([MQTT-1.5.4-1]);
- * ERR_INVALID: empty ([MQTT-4.7.3-1]), a NUL ([MQTT-4.7.3-2]) or a wildcard ([MQTT-3.3.2-2]) in it.
+ * A topic name as it may stand in a packet: 0; ERR_MALFORMED: not UTF-8 ([MQTT-1.5.4-1]) or a
+ * control character in it; ERR_INVALID: empty ([MQTT-4.7.3-1]), a NUL ([MQTT-4.7.3-2]) or a
+ * wildcard ([MQTT-3.3.2-2]) in it.
  */
 static inline int scan_topic_name(struct slice s)
 {
@@ -78,7 +95,9 @@ static inline int scan_topic_name(struct slice s)
 		return 0;
 	if (!utf8_valid(s))
 		return ERR_MALFORMED;
-	return memchr(s.p, 0, s.n) || scan_has_wildcard(s) ? ERR_INVALID : 0;
+	if (memchr(s.p, 0, s.n) || scan_has_wildcard(s))
+		return ERR_INVALID;
+	return scan_has_control(s) ? ERR_MALFORMED : 0;
 }
 
 #endif

@@ -24,6 +24,21 @@ static int options_check(uint8_t options, struct slice filter, enum mqtt_version
 	return 0;
 }
 
+/* What a session's own limits and rights say of a filter is answered in SUBACK; one that can be no
+ * filter at all ends the connection. */
+static int filter_check(enum mqtt_type type, struct slice filter)
+{
+	struct slice share = SLICE_LIT("$share/");
+	if (filter.n == 0)
+		return ERR_MALFORMED; /* [MQTT-4.7.3-1] */
+	if (type != MQTT_SUBSCRIBE || !slice_has_prefix(filter, share))
+		return 0;
+	filter = slice_from(filter, share.n);
+	const uint8_t *slash = memchr(filter.p, '/', filter.n);
+	/* [MQTT-4.8.2-1], [MQTT-4.8.2-2]: a name, a slash and a filter behind it */
+	return slash && slash > filter.p && slash + 1 < filter.p + filter.n ? 0 : ERR_PROTOCOL;
+}
+
 /* Checks all filters and counts them. */
 static int filters_check(
         enum mqtt_type type, enum mqtt_version v, struct slice in, unsigned *ret_count)
@@ -32,12 +47,15 @@ static int filters_check(
 	while (in.n > 0) {
 		struct slice filter;
 		uint8_t options;
-		if (!read_string(&in, &filter))
+		if (!read_name(&in, &filter))
 			return ERR_MALFORMED; /* [MQTT-3.8.3-1], [MQTT-3.10.3-1] */
+		int err = filter_check(type, filter);
+		if (err)
+			return err;
 		if (type == MQTT_SUBSCRIBE) {
 			if (!read_byte(&in, &options))
 				return ERR_MALFORMED;
-			int err = options_check(options, filter, v);
+			err = options_check(options, filter, v);
 			if (err)
 				return err;
 		}

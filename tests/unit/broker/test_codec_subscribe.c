@@ -17,7 +17,16 @@ static const struct {
         {"the largest identifier", 5, "82 {0001 {0b ffffff7f} <a> 00}", 0, 1, 268435455},
         {"user properties", 5, "82 {0001 {26 <k> <v> 0b 05 26 <k> <v>} <a> 00}", 0, 1, 5},
         {"a filter's syntax is the broker's to judge", 5, "82 {0001 {} <a#> 00}", 0, 1, 0},
-        {"an empty filter is too", 4, "82 {0001 <> 00}", 0, 1, 0},
+        {"[MQTT-4.7.3-1] an empty filter", 4, "82 {0001 <> 00}", ERR_MALFORMED, 0, 0},
+        {"[MQTT-4.7.3-1] an empty one behind another", 5, "82 {0001 {} <a> 00 <> 00}",
+                ERR_MALFORMED, 0, 0},
+        {"[MQTT-4.8.2-1] no share name", 5, "82 {0001 {} <$share//a> 00}", ERR_PROTOCOL, 0, 0},
+        {"[MQTT-4.8.2-2] nothing shared", 5, "82 {0001 {} <$share/g/> 00}", ERR_PROTOCOL, 0, 0},
+        {"[MQTT-4.8.2-2] a share name alone", 4, "82 {0001 <$share/g> 00}", ERR_PROTOCOL, 0, 0},
+        {"filter: U+0001", 5, "82 {0001 {} 0002 'a' 01 00}", ERR_MALFORMED, 0, 0},
+        {"filter: U+007F", 5, "82 {0001 {} 0002 'a' 7f 00}", ERR_MALFORMED, 0, 0},
+        {"filter: U+009F", 4, "82 {0001 0002 c29f 00}", ERR_MALFORMED, 0, 0},
+        {"filter: U+00A0", 4, "82 {0001 0002 c2a0 00}", 0, 1, 0},
         {"[MQTT-3.8.3-2] no filter, 5", 5, "82 {0001 {}}", ERR_PROTOCOL, 0, 0},
         {"[MQTT-3.8.3-3] no filter, 3.1.1", 4, "82 {0001}", ERR_PROTOCOL, 0, 0},
         {"[MQTT-2.2.1-3] packet id 0", 5, "82 {0000 {} <a> 00}", ERR_PROTOCOL, 0, 0},
@@ -56,6 +65,7 @@ static const struct {
         {"[MQTT-3.10.3-2] no filter, 3.1.1", 4, "a2 {0001}", ERR_PROTOCOL, 0, 0},
         {"[MQTT-2.2.1-3] UNSUBSCRIBE packet id 0", 5, "a2 {0000 {} <a>}", ERR_PROTOCOL, 0, 0},
         {"[MQTT-3.10.3-1] filter: not UTF-8", 4, "a2 {0001 0001 ff}", ERR_MALFORMED, 0, 0},
+        {"[MQTT-4.7.3-1] UNSUBSCRIBE, empty", 5, "a2 {0001 {} <> <a>}", ERR_MALFORMED, 0, 0},
         {"UNSUBSCRIBE has no options", 4, "a2 {0001 <a> 00}", ERR_MALFORMED, 0, 0},
         {"UNSUBSCRIBE has no identifier", 5, "a2 {0001 {0b 01} <a>}", ERR_MALFORMED, 0, 0},
         {"UNSUBSCRIBE filter cut short", 5, "a2 {0001 {} 0002 'a'}", ERR_MALFORMED, 0, 0},
@@ -82,7 +92,7 @@ END_TEST
 START_TEST(values)
 {
 	_cleanup_packet_ struct packet in = packet_make(
-	        "82 {0102 {} <a/+> 2e <$share/g/#> 19 <> 00}");
+	        "82 {0102 {} <a/+> 2e <$share/g/#> 19 <b> 00}");
 	struct mqtt_frame f = packet_frame(&in);
 	struct mqtt_subscribe s;
 	struct mqtt_filter filter;
@@ -97,7 +107,7 @@ START_TEST(values)
 	ck_assert(filter.qos == 1 && !filter.no_local && filter.retain_as_published);
 	ck_assert_uint_eq(filter.retain_handling, 1);
 	mqtt_next_filter(MQTT_SUBSCRIBE, &s.rest, &filter);
-	check_slice("third", filter.filter, "");
+	check_slice("third", filter.filter, "b");
 	ck_assert(filter.qos == 0 && filter.retain_handling == 0 && s.rest.n == 0);
 }
 END_TEST

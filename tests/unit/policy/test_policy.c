@@ -264,6 +264,11 @@ static const struct {
         {PRINCIPAL_KEY, "service", "$share/g/", false},
         {PRINCIPAL_ANONYMOUS, "", "#", true},
         {PRINCIPAL_ANONYMOUS, "", "$SYS/#", false},
+        {PRINCIPAL_ANONYMOUS, "", "$aws/things/+/shadow/#", false},
+        {PRINCIPAL_ANONYMOUS, "", "$iothub/#", false},
+        {PRINCIPAL_ANONYMOUS, "", "$share/g/$iothub/x", false},
+        {PRINCIPAL_ANONYMOUS, "", "$share/g/$share/h/x", false},
+        {PRINCIPAL_ANONYMOUS, "", "$x/#", true},
         {PRINCIPAL_ANONYMOUS, "", "$share/g/x", true},
         {PRINCIPAL_TOKEN, "owner", "x", false},
 };
@@ -302,7 +307,12 @@ static const struct {
         {PRINCIPAL_KEY, "devices/a/b/messages/devicebound/x", false},
         {PRINCIPAL_KEY, "x", false},
         {PRINCIPAL_ANONYMOUS, "x", true},
-        {PRINCIPAL_ANONYMOUS, "$x", false},
+        {PRINCIPAL_ANONYMOUS, "$x", true},
+        {PRINCIPAL_ANONYMOUS, "$SYS", false},
+        {PRINCIPAL_ANONYMOUS, "$SYS/x", false},
+        {PRINCIPAL_ANONYMOUS, "$aws/things/d/shadow", false},
+        {PRINCIPAL_ANONYMOUS, "$iothub/twin/res", false},
+        {PRINCIPAL_ANONYMOUS, "$share/g/x", false},
         {PRINCIPAL_TOKEN, "devices/d/x", false},
 };
 
