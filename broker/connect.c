@@ -181,7 +181,11 @@ static void send_connack(struct broker_client *c, const struct connecting *k, bo
 	        .has_session_expiry = c->session->expiry != k->con.session_expiry,
 	        .session_expiry = c->session->expiry,
 	};
-	if (mqtt_encode_connack(b, c->version, &ack) == 0)
+	if (mqtt_encode_connack(b, c->version, &ack) != 0)
+		return;
+	if (buf_slice(b).n > c->max_packet) /* [MQTT-3.1.2-24]: no way to answer this client */
+		client_end(c, END_TOO_LARGE);
+	else
 		client_send(c, b);
 }
 

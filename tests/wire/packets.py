@@ -66,6 +66,11 @@ def octets(value):
     return octets(what) * times
 
 
+def listed(value):
+    """A list, or {"times": [item, 40]}."""
+    return value if isinstance(value, list) else [value["times"][0]] * value["times"][1]
+
+
 def properties(given):
     """{"name": value}, a list of values for one that comes again; or bytes, length included."""
     if isinstance(given, str):
@@ -121,7 +126,7 @@ def filters(fields, version, with_options):
     body = struct.pack(">H", fields.get("id", 1))
     if version == 5:
         body += properties(fields.get("props", {}))
-    for one in fields["filters"]:
+    for one in listed(fields["filters"]):
         if not with_options:
             body += text(octets(one))
             continue
