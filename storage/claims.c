@@ -102,8 +102,10 @@ bool claim_row(struct batch *b, struct item *item)
 {
 	const struct telemetry_row *row = item_row(item);
 
-	if (row->qos2)
+	if (row->qos2) {
 		claim_id(b, item, row->device_key, row->session, row->packet_id);
+		b->kinds |= 1u << KIND_ROW;
+	}
 	return true;
 }
 

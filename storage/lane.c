@@ -167,7 +167,9 @@ static bool gather_one(struct lane *l)
 		(void)find_key(l, item);
 	b->n_rows += kind == KIND_ROW;
 	b->n_loads += kind == KIND_LOAD;
-	b->kinds |= 1u << kind;
+	/* Rows have no part in the stages but by their packet ids: claim_row. */
+	if (kind != KIND_ROW)
+		b->kinds |= 1u << kind;
 	b->bytes += bytes;
 	b->n++;
 	return true;

@@ -60,7 +60,7 @@ struct batch {
 	unsigned n;
 	unsigned n_rows;  /* items that are telemetry rows */
 	unsigned n_loads; /* items that are loads */
-	unsigned kinds;   /* a bit for each enum kind in it */
+	unsigned kinds;   /* a bit for each enum kind that has a part in the stages */
 	unsigned writes;  /* items that write something, once they are sealed */
 	size_t bytes;     /* of the requests, as counted in the backlog */
 	uint32_t sealed_rows;

@@ -97,6 +97,16 @@ int partitions_make(struct pg *owner, int64_t day); /* days since 1970 */
 int partitions_make_ahead(struct pg *owner);        /* yesterday to a week from now */
 int partitions_drop_old(struct pg *owner, unsigned retention_days);
 
+/* ---- sweep.c ---- */
+
+/* How far upkeep is with the queues. */
+struct sweep {
+	int64_t queue, n; /* the last row that was looked at */
+	uint64_t due_ms;
+};
+/* Goes a page further, when it is due. 0 or pg_exec's error. */
+int sweep_queues(struct storage *s, struct pg *pg, struct sweep *sw);
+
 /* ---- the threads: new (no thread yet), start, join after the stop, free ---- */
 
 int lane_new(struct storage *s, unsigned index, struct lane **ret);

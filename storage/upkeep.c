@@ -30,6 +30,7 @@ struct upkeep {
 	bool running;
 	_Atomic bool ok;
 	uint64_t daily_due_ms, seen_due_ms;
+	struct sweep sweep;
 	bool own_rows_cleared; /* what a former process of this hub noted as connected */
 
 	pthread_mutex_t mutex; /* of what follows */
@@ -255,8 +256,17 @@ static int clear_leftovers(struct pg *pg)
 	        "DELETE FROM holdfast.idempotency WHERE created_at < now() - interval '1 day'",
 	        "DELETE FROM holdfast.device_tombstones"
 	        " WHERE deleted_at < now() - interval '30 days'",
-	        "DELETE FROM holdfast.qos2_ids q WHERE NOT EXISTS"
+	        "DELETE FROM holdfast.qos2_ids q WHERE q.device_key <> 0 AND NOT EXISTS"
 	        " (SELECT FROM holdfast.devices d WHERE d.device_key = q.device_key)",
+	        "DELETE FROM holdfast.qos2_ids WHERE device_key = 0"
+	        " AND received_at < now() - interval '30 days'",
+	        "DELETE FROM holdfast.sessions s WHERE s.device_key <> 0 AND NOT EXISTS"
+	        " (SELECT FROM holdfast.devices d WHERE d.device_key = s.device_key)",
+	        "DELETE FROM holdfast.subscriptions b WHERE NOT EXISTS"
+	        " (SELECT FROM holdfast.sessions s WHERE s.session_id = b.session_id)",
+	        "DELETE FROM holdfast.retained r WHERE r.expires_at < now() OR r.device_key <> 0"
+	        " AND NOT EXISTS (SELECT FROM holdfast.data_keys k"
+	        " WHERE k.device_key = r.device_key)",
 	        "DELETE FROM holdfast.hubs WHERE seen_at < now() - interval '30 days'",
 	};
 	int err = 0;
@@ -357,6 +367,9 @@ static void turn(struct upkeep *u)
 		err = flush_presence(u, &pg);
 	if (err < 0)
 		log_debug("presence waits for the database");
+	if (sweep_queues(u->s, &pg, &u->sweep) < 0)
+		log_warn("queues cannot be cleared of what is too old", F_STR("error", pg.message),
+		        F_STR("sqlstate", pg.sqlstate));
 	pool_give(u->s, &pg);
 }
 

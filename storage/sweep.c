@@ -1,0 +1,60 @@
+/*
+ * Clears queues of what nobody will get: expired, too old, of a session or device that is gone,
+ * sealed under a key that is gone. Goes through the table page by page, a page a turn, so that no
+ * statement takes long; what a lane is just changing is left for the next time.
+ */
+#include "server/base/clock.h"
+#include "server/base/metrics.h"
+#include "storage/private.h"
+
+#define PAGE_ROWS 20000
+#define REST_MS 60000 /* between two walks through the table */
+
+static const char sql[] =
+        "WITH page AS MATERIALIZED (SELECT queue, n, device_key, received_at, expires_at,"
+        " sealed IS NULL AS released FROM holdfast.queue WHERE (queue, n) > ($1, $2)"
+        " ORDER BY queue, n LIMIT $3),"
+        " dead AS MATERIALIZED (SELECT p.queue, p.n FROM page p"
+        " LEFT JOIN holdfast.sessions s ON s.session_id = p.queue"
+        " LEFT JOIN holdfast.devices d ON d.device_key = p.queue - 4611686018427387904"
+        " LEFT JOIN holdfast.data_keys k ON k.device_key = p.device_key"
+        " WHERE p.received_at < $4 OR p.expires_at < now() AND NOT p.released"
+        " OR p.device_key <> 0 AND k.device_key IS NULL"
+        " OR s.session_id IS NULL AND d.device_key IS NULL),"
+        " held AS (SELECT q.queue, q.n FROM holdfast.queue q JOIN dead ON q.queue = dead.queue"
+        " AND q.n = dead.n FOR UPDATE OF q SKIP LOCKED),"
+        " gone AS (DELETE FROM holdfast.queue q USING held"
+        " WHERE q.queue = held.queue AND q.n = held.n RETURNING 1)"
+        " SELECT l.queue, l.n, (SELECT count(*) FROM page), (SELECT count(*) FROM gone)"
+        " FROM page l ORDER BY l.queue DESC, l.n DESC LIMIT 1";
+
+static int64_t oldest(const struct storage *s)
+{
+	uint64_t age = atomic_load(&s->max_queued_age_s);
+
+	return age == 0 ? INT64_MIN : clock_wall_us() - (int64_t)age * 1000000;
+}
+
+int sweep_queues(struct storage *s, struct pg *pg, struct sweep *sw)
+{
+	_cleanup_result_ PGresult *r = NULL;
+	struct pg_params p = {0};
+	uint64_t now = clock_ms();
+
+	if (now < sw->due_ms)
+		return 0;
+	pg_put_i64(&p, sw->queue);
+	pg_put_i64(&p, sw->n);
+	pg_put_i64(&p, PAGE_ROWS);
+	pg_put_time(&p, oldest(s));
+	int err = pg_exec(pg, sql, &p, now + POOL_STATEMENT_MS, &r);
+	if (err < 0)
+		return err;
+	bool last = PQntuples(r) == 0 || pg_get_i64(r, 0, 2) < PAGE_ROWS;
+	if (PQntuples(r) > 0)
+		metric_add(METRIC_QUEUE_SWEPT, pg_get_i64(r, 0, 3));
+	sw->queue = last ? 0 : pg_get_i64(r, 0, 0);
+	sw->n = last ? 0 : pg_get_i64(r, 0, 1);
+	sw->due_ms = last ? now + REST_MS : 0;
+	return 0;
+}
