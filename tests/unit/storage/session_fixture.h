@@ -211,6 +211,22 @@ HF_UNUSED static int sx_retain(uint64_t device_key, const char *topic, const cha
 	return w.req.err;
 }
 
+/* A session for each queue: what belongs to none is swept away. */
+HF_UNUSED static void sx_sessions(uint64_t first, unsigned n)
+{
+	struct principal *p = sx_principal("backend", 0);
+
+	for (unsigned i = 0; i < n; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "K/%d", (int)(first + i));
+		struct session_row row = {
+		        .id = first + i, .key = slice_str(key), .principal = p, .expiry = 60};
+		ck_assert_int_eq(sx_session(SESSION_PUT, &row), 0);
+	}
+	principal_unref(p);
+}
+
 /* ---- restore, as text ---- */
 
 static struct {

@@ -405,6 +405,8 @@ END_TEST
 START_TEST(finds_rows_by_key_whatever_the_statistics_say)
 {
 	sx_start();
+	sx_sessions(256, 1);
+	sx_sessions(ID1, 1);
 	fx_sql(sx.f.owner_url, "ANALYZE holdfast.queue");
 	fx_sql(sx.f.owner_url,
 	        "ALTER TABLE holdfast.queue SET (autovacuum_enabled = off);"
