@@ -267,7 +267,9 @@ static int make_rooms(struct hub *hub)
 	struct registry_store registry_store = storage_registry(hub->storage);
 	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
 	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);
-	const struct broker_stores stores = {.telemetry = &telemetry_store};
+	struct session_store session_store = storage_sessions(hub->storage);
+	const struct broker_stores stores = {
+	        .telemetry = &telemetry_store, .sessions = &session_store};
 	struct broker_limits broker_limits = broker_limits_of(hub->cfg);
 	const struct broker_hooks hooks = {
 	        .ctx = hub,
@@ -398,6 +400,12 @@ static int start_threads(struct hub *hub)
 	if (r < 0)
 		return r;
 	hub->storage_runs = true;
+	r = broker_restore(hub->broker);
+	if (r < 0) {
+		log_error(
+		        "the sessions of the last run cannot be read", F_STR("error", err_text(r)));
+		return r;
+	}
 	for (unsigned i = 0; i < hub->n_loops; i++) {
 		if (pthread_create(&hub->threads[i], NULL, loop_thread, hub->loops[i]) != 0)
 			return ERR_NOMEM;
