@@ -140,6 +140,16 @@ struct topic_rule publish_judge(
 bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *rule,
         const struct session *from, struct ticket *t);
 
+/* qos2_in.c */
+/* Whether a QoS 2 message of that session waits until its packet id is committed. */
+bool qos2_must_wait(const struct session *s, bool stored);
+/* Asks for that, with its row if the rule says that it is stored; then the message goes to its
+ * subscribers. t waits for all of it. */
+void qos2_hold_back(
+        struct session *s, struct msg *m, const struct topic_rule *rule, struct ticket *t);
+/* The row with the id was answered. */
+void held_back_row(struct held_back *h, int err);
+
 /* subscribe.c */
 void subscribe_received(struct broker_client *c, const struct mqtt_frame *f);
 void unsubscribe_received(struct broker_client *c, const struct mqtt_frame *f);

@@ -19,7 +19,8 @@ struct connecting {
 	LIST_ENTRY(connecting) entry; /* of the shard */
 	struct auth_request auth;
 	struct qos2_load load;
-	struct mqtt_connect con; /* slices into bytes */
+	char name[QOS2_NAME_MAX]; /* under which that is asked for */
+	struct mqtt_connect con;  /* slices into bytes */
 	struct shard *shard;
 	struct broker_client *client; /* NULL: it has closed meanwhile */
 	struct session *session;      /* made for it, and on its way to the store */
@@ -189,6 +190,14 @@ static void send_connack(struct broker_client *c, const struct connecting *k, bo
 		client_send(c, b);
 }
 
+/* Takes over what the store knows of the session's QoS 2 messages. */
+static bool take_ids(struct connecting *k, struct session *s)
+{
+	if (s->durable)
+		s->durable->cold = false;
+	return k->load.n == 0 || qos2_restore(&s->qos2, TAKE_PTR(k->load.ids), k->load.n) == 0;
+}
+
 /* A session of its own for a client that has none: what the store remembers is taken over or
  * forgotten. NULL: no room. */
 static struct session *new_session(struct connecting *k, bool forget)
@@ -197,12 +206,12 @@ static struct session *new_session(struct connecting *k, bool forget)
 	struct session *s = session_new(k->shard, p, k->auth.client_id);
 	if (!s)
 		return NULL;
-	if (k->load.n > 0 && qos2_restore(&s->qos2, TAKE_PTR(k->load.ids), k->load.n) != 0) {
+	if (!take_ids(k, s)) {
 		session_discard(s);
 		return NULL;
 	}
 	if (forget && p->kind == PRINCIPAL_DEVICE)
-		qos2_release_all(k->shard, p);
+		qos2_release_all(s);
 	return s;
 }
 
@@ -324,6 +333,12 @@ static void connect_finish(struct connecting *k)
 	bool stale = before && before->principal->device_key > p->device_key;
 	struct session *s = stale ? NULL : known_session(k);
 	bool present = s != NULL;
+	if (present && s->durable && s->durable->cold && !take_ids(k, s)) {
+		msg_unref(will);
+		connecting_free(k);
+		connect_refuse(c, MQTT_QUOTA, END_REFUSED);
+		return;
+	}
 	if (!s && !stale)
 		s = new_session(k, !before && k->con.clean_start);
 	if (!s || (k->con.will.present && !(will && quota_will_fits(k->shard, will)))) {
@@ -360,13 +375,29 @@ static void loaded(struct mail *mail)
 	}
 }
 
+/* Whether the store may know QoS 2 messages of the session that the client goes on with, which this
+ * process does not. */
+static bool must_load(struct connecting *k)
+{
+	const struct principal *p = k->auth.principal;
+	const struct session *s = session_find(k->shard, p, k->auth.client_id);
+	struct qos2_owner owner = {p->device_key, k->auth.client_id};
+	if (k->con.clean_start || (s && !(s->durable && s->durable->cold)))
+		return false;
+	if (p->kind != PRINCIPAL_DEVICE && !s)
+		return false;
+	if (p->kind != PRINCIPAL_DEVICE)
+		owner = qos2_owner(s, k->name);
+	k->load.device_key = owner.device_key;
+	k->load.session = owner.session;
+	return true;
+}
+
 static void load(struct connecting *k)
 {
 	const struct telemetry_store *store = &k->shard->b->store;
 	k->load.mail.deliver = loaded;
 	k->load.reply_to = k->shard->box;
-	k->load.device_key = k->auth.principal->device_key;
-	k->load.session = k->auth.client_id;
 	store->qos2_load(store->ctx, &k->load);
 }
 
@@ -414,8 +445,7 @@ static void authenticated(struct auth_request *r)
 		connect_refuse(c, MQTT_NOT_AUTHORIZED, END_REFUSED);
 		return;
 	}
-	if (r->principal->kind == PRINCIPAL_DEVICE && !k->con.clean_start &&
-	        !session_find(k->shard, r->principal, r->client_id))
+	if (must_load(k))
 		load(k);
 	else
 		connect_finish(k);

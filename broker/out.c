@@ -387,6 +387,8 @@ void out_deliver(struct session *s, const struct out_spec *d)
 	}
 	if (d->msg->retain && !d->replay && s->client && s->client->sub_job)
 		subscribe_saw(s->client->sub_job, d->msg);
+	if (d->msg->again && (!s->durable || d->qos == 0))
+		return; /* it had it from the hub that was before */
 	if (d->qos == 0) {
 		deliver_qos0(s, d);
 		return;

@@ -222,13 +222,17 @@ static void take(struct broker_client *c, const struct mqtt_publish *p,
 	struct ticket *t = ticket_new(sh, c->session->principal, stored);
 	t->packet_id = p->packet_id;
 	t->ack = p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC;
+	bool wait = q && qos2_must_wait(c->session, stored);
 	if (q) {
+		/* What an earlier message left of the id in the store goes with this one. */
+		q->stored = stored || wait || (q->state == QOS2_RESTORED && q->stored);
 		q->state = QOS2_PENDING;
-		q->stored = stored;
 		session_tie(c->session, &t->session, TETHER_TICKET);
 	}
 	ticket_queue(c, t);
-	if (!publish_accept(sh, m, rule, c->session, t))
+	if (wait)
+		qos2_hold_back(c->session, m, rule, t);
+	else if (!publish_accept(sh, m, rule, c->session, t))
 		t->reason = MQTT_NO_MATCHING_SUBSCRIBERS;
 	bool kept = t->receipt.waiting > 1;
 	ticket_settle(t, 0);
@@ -237,9 +241,26 @@ static void take(struct broker_client *c, const struct mqtt_publish *p,
 		client_starve(c);
 }
 
+/* It was taken before the hub stopped, but may not have come to all queues that it was for. */
+static void route_again(
+        struct broker_client *c, struct msg *m, const struct topic_rule *rule, struct qos2_slot *q)
+{
+	struct topic_rule again = *rule;
+	struct ticket *t = ticket_new(c->shard, c->session->principal, false);
+	m->again = true;
+	again.stored_off = NOT_STORED;
+	t->packet_id = q->packet_id;
+	t->ack = MQTT_PUBREC;
+	q->state = QOS2_PENDING;
+	session_tie(c->session, &t->session, TETHER_TICKET);
+	ticket_queue(c, t);
+	publish_accept(c->shard, m, &again, c->session, t);
+	ticket_settle(t, 0);
+}
+
 /* Whether a restored packet id means this very message again (then it is stored already). */
-static bool is_resend(
-        struct broker_client *c, const struct qos2_slot *q, const struct mqtt_publish *p)
+static bool is_resend(struct broker_client *c, const struct mqtt_publish *p,
+        const struct topic_rule *rule, struct qos2_slot *q)
 {
 	const struct telemetry_store *store = &c->shard->b->store;
 	const struct qos2_id *known = &c->session->qos2.restored[q->restored];
@@ -250,12 +271,16 @@ static bool is_resend(
 	if (!m)
 		return false;
 	store->qos2_tag(store->ctx, m, tag);
+	bool same = memcmp(tag, known->tag, sizeof(tag)) == 0;
+	if (same)
+		route_again(c, m, rule, q);
 	msg_unref(m);
-	return memcmp(tag, known->tag, sizeof(tag)) == 0;
+	return same;
 }
 
 /* A packet id that is in use: true when the message was here before and only wants its PUBREC. */
-static bool is_duplicate(struct broker_client *c, struct qos2_slot *q, const struct mqtt_publish *p)
+static bool is_duplicate(struct broker_client *c, const struct mqtt_publish *p,
+        const struct topic_rule *rule, struct qos2_slot *q)
 {
 	switch (q->state) {
 	case QOS2_PENDING: {
@@ -267,12 +292,7 @@ static bool is_duplicate(struct broker_client *c, struct qos2_slot *q, const str
 		return t != NULL;
 	}
 	case QOS2_HELD: answer(c, p, MQTT_SUCCESS); return true;
-	case QOS2_RESTORED:
-		if (!is_resend(c, q, p))
-			return false;
-		q->state = QOS2_HELD;
-		answer(c, p, MQTT_SUCCESS);
-		return true;
+	case QOS2_RESTORED: return is_resend(c, p, rule, q);
 	default: return false; /* released: the id means a new message */
 	}
 }
@@ -296,7 +316,7 @@ static void take_qos2(
 		return;
 	if (q) {
 		q->counted = true;
-		if (is_duplicate(c, q, p))
+		if (is_duplicate(c, p, rule, q))
 			return;
 	}
 	if (!q)

@@ -4,13 +4,15 @@
  */
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "server/base/err.h"
+#include "server/base/log.h"
 
 struct release {
 	struct qos2_release ask;
-	struct shard *shard;
 	struct principal *principal; /* keeps ask.session alive */
 	struct tether session;
 	uint16_t turn;
+	char name[QOS2_NAME_MAX];
 };
 
 static void release_free(struct release *r)
@@ -25,30 +27,41 @@ static void released(struct mail *mail)
 	struct release *r = container_of(mail, struct release, ask.mail);
 	struct session *s = r->session.session;
 	struct qos2_slot *q = s ? qos2_find(&s->qos2, r->ask.packet_id) : NULL;
+	if (r->ask.err)
+		log_error("packet ids cannot be forgotten", F_STR("error", err_text(r->ask.err)));
 	if (q && q->state == QOS2_RELEASING && q->turn == r->turn) {
-		if (q->answer_due && session_writable(s))
-			publish_completed(s->client, q);
-		qos2_remove(&s->qos2, r->ask.packet_id);
+		struct broker_client *c = session_writable(s);
+		bool due = c && q->answer_due;
+		if (r->ask.err) {
+			/* The store knows it still: no PUBCOMP, the client asks once more. */
+			q->state = QOS2_HELD;
+			if (due)
+				client_end(c, END_STORE_FAILED);
+		} else {
+			if (due)
+				publish_completed(c, q);
+			qos2_remove(&s->qos2, r->ask.packet_id);
+		}
 	}
 	release_free(r);
 }
 
-static struct release *release_new(struct shard *sh, struct principal *p)
+static struct release *release_new(struct session *s)
 {
 	struct release *r = mem_new(sizeof(*r));
-	r->shard = sh;
-	r->principal = principal_ref(p);
+	r->principal = principal_ref(s->principal);
+	const struct qos2_owner owner = qos2_owner(s, r->name);
 	r->ask.mail.deliver = released;
-	r->ask.reply_to = sh->box;
-	r->ask.device_key = p->device_key;
-	r->ask.session = principal_id(r->principal);
+	r->ask.reply_to = s->shard->box;
+	r->ask.device_key = owner.device_key;
+	r->ask.session = owner.session;
 	return r;
 }
 
 void qos2_release_one(struct session *s, struct qos2_slot *q)
 {
 	const struct telemetry_store *store = &s->shard->b->store;
-	struct release *r = release_new(s->shard, s->principal);
+	struct release *r = release_new(s);
 	q->state = QOS2_RELEASING;
 	r->turn = ++q->turn;
 	r->ask.packet_id = q->packet_id;
@@ -56,10 +69,13 @@ void qos2_release_one(struct session *s, struct qos2_slot *q)
 	store->qos2_release(store->ctx, &r->ask);
 }
 
-void qos2_release_all(struct shard *sh, struct principal *p)
+void qos2_release_all(struct session *s)
 {
-	const struct telemetry_store *store = &sh->b->store;
-	struct release *r = release_new(sh, p);
+	const struct telemetry_store *store = &s->shard->b->store;
+	struct release *r = release_new(s);
 	r->ask.all = true;
-	store->qos2_release(store->ctx, &r->ask);
+	if (r->ask.session.n > 0)
+		store->qos2_release(store->ctx, &r->ask);
+	else
+		release_free(r);
 }

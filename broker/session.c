@@ -228,8 +228,8 @@ void session_end(struct session *s)
 	session_unsubscribe_all(s); /* first: nothing comes back to it from here on */
 	out_free(s, true);
 	/* What the store knows of its QoS 2 messages would be mistaken for the next session's. */
-	if (qos2_any_stored(&s->qos2))
-		qos2_release_all(s->shard, s->principal);
+	if (qos2_any_stored(&s->qos2) || (s->durable && s->durable->cold))
+		qos2_release_all(s);
 	if (s->will)
 		will_publish(s);
 	durable_end(s);

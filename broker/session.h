@@ -111,9 +111,16 @@ struct broker_client *session_writable(const struct session *s);
 void session_tie(struct session *s, struct tether *t, enum tether_kind kind);
 void session_untie(struct tether *t);
 
+/* Under which name the store has the QoS 2 packet ids of a session; without a text it has none. */
+struct qos2_owner {
+	uint64_t device_key;
+	struct slice session; /* in the session's principal or in name */
+};
+#define QOS2_NAME_MAX 20
+struct qos2_owner qos2_owner(const struct session *s, char name[static QOS2_NAME_MAX]);
 /* release.c: what the store is to forget of a session's QoS 2 messages. */
 void qos2_release_one(struct session *s, struct qos2_slot *q);
-void qos2_release_all(struct shard *sh, struct principal *p);
+void qos2_release_all(struct session *s);
 
 /* will.c */
 struct session_will *will_free(struct shard *sh, struct session_will *w);

@@ -153,7 +153,10 @@ static void row_answered(struct mail *mail)
 	struct ticket *t = container_of(row, struct ticket, row);
 	struct shard *sh = t->shard;
 	msg_unref(row->msg);
-	ticket_settle(t, row->err);
+	if (t->held_back)
+		held_back_row(TAKE_PTR(t->held_back), row->err);
+	else
+		ticket_settle(t, row->err);
 	if (!LIST_EMPTY(&sh->starved))
 		clients_feed(sh);
 }

@@ -19,9 +19,10 @@ struct ticket {
 	struct receipt receipt; /* counts what must be durable */
 	struct tether session;  /* of a QoS 2 message */
 	uint16_t packet_id;
-	uint8_t ack;              /* MQTT_PUBACK, MQTT_PUBREC, 0: none */
-	uint8_t reason;           /* MQTT 5 reason code of a refusal or of a partial success */
-	struct telemetry_row row; /* absent from memory where nothing is stored */
+	uint8_t ack;                 /* MQTT_PUBACK, MQTT_PUBREC, 0: none */
+	uint8_t reason;              /* MQTT 5 reason code of a refusal or of a partial success */
+	struct held_back *held_back; /* goes on when the row is committed */
+	struct telemetry_row row;    /* absent from memory where nothing is stored */
 };
 
 /* One answer is awaited: the maker's own, given back by ticket_settle when everything was asked

@@ -92,7 +92,7 @@ struct rig {
 	unsigned n_rows;
 	struct kept_id ids[64];
 	unsigned n_ids;
-	int load_err;
+	int load_err, release_err;
 	unsigned n_loads, n_releases;
 };
 
@@ -279,7 +279,9 @@ static void run_op(struct rig *rig, enum op_kind kind, void *request)
 	}
 	case OP_RELEASE: {
 		struct qos2_release *r = request;
-		forget_ids(rig, r);
+		r->err = rig->release_err;
+		if (!r->err)
+			forget_ids(rig, r);
 		mail_post(r->reply_to, &r->mail);
 		break;
 	}

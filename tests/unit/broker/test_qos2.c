@@ -192,6 +192,26 @@ START_TEST(id_reused_while_it_is_released)
 }
 END_TEST
 
+/* What the store has not forgotten is not completed: the client asks again. */
+START_TEST(release_fails)
+{
+	struct rig *rig = rig_new(2);
+	struct peer *p = again(rig, 5, "d", NULL);
+	send_publish(p, "t", "x", 2, 1, 0);
+	expect_ack(p, MQTT_PUBREC, 1, 0);
+	rig->release_err = ERR_POISON;
+	send_ack(p, MQTT_PUBREL, 1);
+	expect_disconnect(p, end_mqtt(END_STORE_FAILED));
+	expect_closed(p, END_STORE_FAILED);
+	rig->release_err = 0;
+	p = again(rig, 5, "d", NULL);
+	send_ack(p, MQTT_PUBREL, 1);
+	expect_ack(p, MQTT_PUBCOMP, 1, 0);
+	ck_assert_uint_eq(rig->n_ids, 0);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(never_released)
 {
 	struct rig *rig = rig_new(1);
@@ -247,6 +267,7 @@ int main(void)
 	tcase_add_test(t, restored_after_a_kill);
 	tcase_add_test(t, clean_start_forgets);
 	tcase_add_test(t, id_reused_while_it_is_released);
+	tcase_add_test(t, release_fails);
 	tcase_add_test(t, never_released);
 	tcase_add_test(t, resent_without_end);
 	return run_suite(s);

@@ -524,6 +524,109 @@ START_TEST(qos2_connection_breaks_meanwhile)
 }
 END_TEST
 
+/* ---- QoS 2 from the client ---- */
+
+START_TEST(exactly_once_into_a_queue)
+{
+	struct rig *rig = rig_new_kept(3, NULL, kept);
+	leave_session(rig, "s", "t", 2);
+	struct peer *p = lasting(rig, "p");
+	hold(rig);
+	send_publish(p, "t", "x", 2, 5, 0);
+	ck_assert_uint_eq(ram_count(kept).waiting, 1); /* its id, and nothing else */
+	ram_commit(kept, 1);
+	rig_step(rig);
+	ck_assert_uint_eq(ram_count(kept).waiting, 1);
+	ck_assert_uint_eq(ram_qos2_count(kept), 1);
+	expect_quiet(p);
+	/* killed between the two */
+	rig = rig_kill(rig);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	p = lasting(rig, "p");
+	ck_assert(p->present);
+	send_publish(p, "t", "x", 2, 5, DUP);
+	expect_ack(p, MQTT_PUBREC, 5, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	/* killed before PUBREC was seen */
+	rig = rig_kill(rig);
+	p = lasting(rig, "p");
+	send_publish(p, "t", "x", 2, 5, DUP);
+	expect_ack(p, MQTT_PUBREC, 5, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	/* killed before PUBREL */
+	rig = rig_kill(rig);
+	p = lasting(rig, "p");
+	hold(rig);
+	send_ack(p, MQTT_PUBREL, 5);
+	expect_quiet(p);
+	let_go(rig);
+	expect_ack(p, MQTT_PUBCOMP, 5, 0);
+	ck_assert_uint_eq(ram_qos2_count(kept), 0);
+	/* the id means another message now */
+	send_publish(p, "t", "y", 2, 5, 0);
+	expect_ack(p, MQTT_PUBREC, 5, 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 2);
+	/* and goes with the session */
+	p = connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "p", .user = "key/ops"});
+	ck_assert(!p->present);
+	ck_assert_uint_eq(ram_qos2_count(kept), 0);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(exactly_once_of_a_device)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 2);
+	struct peer *live = backend(rig, 5, "live");
+	subscribe(live, "t", 0);
+	struct peer *d = device(rig, 5, "d"); /* it has no session, but its rows have ids */
+	hold(rig);
+	send_publish(d, "t", "x", 2, 5, 0);
+	ck_assert_uint_eq(ram_count(kept).waiting, 1);
+	expect_quiet(live);
+	let_go(rig);
+	expect_ack(d, MQTT_PUBREC, 5, 0);
+	expect_publish(live, "t", "x", 0, &g);
+	ck_assert_uint_eq(ram_row_count(kept), 1);
+	rig = rig_kill(rig);
+	live = backend(rig, 5, "live");
+	subscribe(live, "t", 0);
+	d = connect_with(rig, 0,
+	        &(struct connect_opts){
+	                .v = 5, .id = "d", .user = "d", .keep = true, .expiry = 100});
+	send_publish(d, "t", "x", 2, 5, DUP);
+	expect_ack(d, MQTT_PUBREC, 5, 0);
+	expect_quiet(live); /* whoever is not kept had it, or was not there */
+	ck_assert_uint_eq(ram_row_count(kept), 1);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	/* refused: the id is free again, and nobody got it */
+	ram_refuse_rows(kept, 1, ERR_POISON);
+	send_publish(d, "t", "z", 2, 6, 0);
+	expect_ack(d, MQTT_PUBREC, 6, 0x83);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	expect_quiet(live);
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(sender_leaves_while_its_message_is_held_back)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	leave_session(rig, "s", "t", 2);
+	struct peer *p = lasting(rig, "p");
+	hold(rig);
+	send_publish(p, "t", "x", 2, 5, 0);
+	p = connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "p", .user = "key/ops"});
+	ck_assert_int_eq(p->connack, 0);
+	let_go(rig);
+	ck_assert_uint_eq(ram_count(kept).queued, 1);
+	ck_assert_uint_eq(ram_qos2_count(kept), 0);
+	rig_free(rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("broker/queue_store");
@@ -546,5 +649,8 @@ int main(void)
 	tcase_add_test(t, qos2_step_by_step);
 	tcase_add_test(t, qos2_over_kills);
 	tcase_add_test(t, qos2_connection_breaks_meanwhile);
+	tcase_add_test(t, exactly_once_into_a_queue);
+	tcase_add_test(t, exactly_once_of_a_device);
+	tcase_add_test(t, sender_leaves_while_its_message_is_held_back);
 	return run_suite(s);
 }
