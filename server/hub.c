@@ -314,11 +314,15 @@ static const struct ws_route ws_routes[] = {
         {"/$iothub/websocket", {"mqtt"}},
 };
 
-static void accept_http(struct conn *c, void *arg)
+/* On TLS both are served on every port: networks of devices often let one port out alone. */
+static void accept_tls(struct conn *c, void *arg)
 {
 	struct hub *hub = arg;
 
-	http_accept(c, api_http(hub->api), &hub->ws);
+	if (conn_protocol(c) == NET_PROTOCOL_MQTT)
+		front_accept(c, &hub->mqtts);
+	else
+		http_accept(c, api_http(hub->api), &hub->ws);
 }
 
 static int listen_all(struct hub *hub, const struct config_list *addresses,
@@ -364,8 +368,8 @@ static int open_listeners(struct hub *hub, char *error)
 	r = listen_all(hub, &c->mqtt_tls_listen,
 	        (struct net_listener_spec){.tls = true,
 	                .protocol = NET_PROTOCOL_MQTT,
-	                .on_accept = front_accept,
-	                .arg = &hub->mqtts},
+	                .on_accept = accept_tls,
+	                .arg = hub},
 	        &hub->mqtts_port, error);
 	if (r < 0)
 		return r;
@@ -378,7 +382,7 @@ static int open_listeners(struct hub *hub, char *error)
 	return listen_all(hub, &c->https_listen,
 	        (struct net_listener_spec){.tls = true,
 	                .protocol = NET_PROTOCOL_HTTP,
-	                .on_accept = accept_http,
+	                .on_accept = accept_tls,
 	                .arg = hub},
 	        &hub->https_port, error);
 }

@@ -287,6 +287,7 @@ int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct soc
 	c->listener = l;
 	c->fd = fd;
 	c->state = CONN_HANDSHAKE;
+	c->protocol = (uint8_t)listener_protocol(l);
 	c->low_water = DEFAULT_LOW_WATER;
 	c->id = atomic_fetch_add_explicit(&nl->net->next_id, 1, memory_order_relaxed);
 	c->opened_ms = loop_now_ms(nl->loop);
@@ -299,8 +300,6 @@ int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct soc
 	metric_add(METRIC_CONNECTIONS, 1);
 	if (!listener_is_tls(l))
 		conn_opened(c);
-	else if (tls_conn_init(c) < 0)
-		conn_abort(c, END_TLS_HANDSHAKE);
 	else
 		loop_timer_set(nl->loop, &c->timer,
 		        atomic_load_explicit(&nl->net->handshake_ms, memory_order_relaxed));
@@ -400,6 +399,21 @@ void *conn_arg(const struct conn *c)
 bool conn_is_tls(const struct conn *c)
 {
 	return c->ssl != NULL;
+}
+
+enum net_protocol conn_protocol(const struct conn *c)
+{
+	return c->protocol;
+}
+
+int conn_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n)
+{
+	return tls_peer_certificate(c, ret_der, ret_n);
+}
+
+bool conn_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN])
+{
+	return tls_peer_fingerprint(c, ret);
 }
 
 const char *conn_tls_version(const struct conn *c)

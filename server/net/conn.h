@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "server/base/crypto.h"
 #include "server/base/end.h"
 #include "server/base/loop.h"
 #include "server/base/msg.h"
@@ -19,6 +20,9 @@
 
 struct conn;
 struct net;
+
+/* What a connection speaks. */
+enum net_protocol { NET_PROTOCOL_ANY, NET_PROTOCOL_MQTT, NET_PROTOCOL_HTTP };
 
 struct conn_handler {
 	/* Bytes are there: all that is unread so far. Returns how many were consumed (the rest is
@@ -71,6 +75,13 @@ void conn_move(struct conn *c, struct loop *to, void (*moved)(struct conn *c, vo
 struct loop *conn_loop(const struct conn *c);
 void *conn_arg(const struct conn *c);
 bool conn_is_tls(const struct conn *c);
+/* What is spoken: as ALPN has it, else the listener's own. */
+enum net_protocol conn_protocol(const struct conn *c);
+/* The client certificate that came with the handshake: its key is the peer's, nothing else of it
+ * was looked at. *ret_der is malloc'ed. 0, ERR_NOT_FOUND (none), ERR_NOMEM. */
+int conn_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n);
+/* SHA-256 of its DER form; false: there is none. */
+bool conn_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN]);
 const char *conn_tls_version(const struct conn *c); /* "TLSv1.3", NULL when plain */
 bool conn_is_loopback_plain(const struct conn *c);  /* accepted on a plain loopback listener */
 /* "203.0.113.7:4711" or "[::1]:4711"; ret holds CONN_PEER_LEN. */

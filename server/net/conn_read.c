@@ -16,6 +16,8 @@ void conn_gone(struct conn *c, enum end_reason why)
 		c->why = (uint8_t)why;
 }
 
+#define HANDSHAKES_A_TURN 8
+
 /* One recv. 0 also when there is nothing, or when the peer has gone. */
 static size_t socket_read(struct conn *c, uint8_t *p, size_t cap)
 {
@@ -32,20 +34,28 @@ static size_t socket_read(struct conn *c, uint8_t *p, size_t cap)
 	return 0;
 }
 
+/* The stage holds bytes of the handshake. OpenSSL's part of a connection is 8 KiB and more: those
+ * who never say a word do without. */
+static void handshake_read(struct conn *c)
+{
+	int r = c->ssl ? 0 : tls_conn_init(c);
+	if (r == 0)
+		r = tls_handshake(c);
+	if (r > 0)
+		conn_opened(c);
+	else if (r < 0)
+		conn_close(c, END_TLS_HANDSHAKE);
+	if (c->wire || c->state >= CONN_FLUSHING)
+		conn_queue(c);
+}
+
 static size_t tls_fresh_read(struct conn *c, uint8_t *p)
 {
 	struct net_loop *nl = c->nl;
 	assert(nl->stage.n == 0);
 	nl->stage = slice_make(nl->stage_data, socket_read(c, nl->stage_data, NET_READ_SIZE));
-	if (c->state == CONN_HANDSHAKE && nl->stage.n > 0) {
-		int r = tls_handshake(c);
-		if (r > 0)
-			conn_opened(c);
-		else if (r < 0)
-			conn_close(c, END_TLS_HANDSHAKE);
-		if (c->wire || c->state >= CONN_FLUSHING)
-			conn_queue(c);
-	}
+	if (c->state == CONN_HANDSHAKE && nl->stage.n > 0)
+		handshake_read(c);
 	/* After conn_close nothing is read any more. */
 	bool reading = c->state == CONN_OPEN || c->state == CONN_MOVING;
 	size_t n = reading ? tls_read(c, p, NET_READ_ROOM) : 0;
@@ -57,7 +67,8 @@ static size_t tls_fresh_read(struct conn *c, uint8_t *p)
  * bytes. */
 static size_t fresh_read(struct conn *c, uint8_t *p)
 {
-	size_t n = c->ssl ? tls_fresh_read(c, p) : socket_read(c, p, NET_READ_SIZE);
+	size_t n = listener_is_tls(c->listener) ? tls_fresh_read(c, p)
+	                                        : socket_read(c, p, NET_READ_SIZE);
 	return c->ws ? ws_decode(c, p, n) : n;
 }
 
@@ -160,6 +171,14 @@ void conn_readable(struct conn *c)
 	if (c->state == CONN_LINGERING) {
 		discard(c);
 		return;
+	}
+	/* A handshake costs as much as thousands of messages: past some of them in one turn the
+	 * others wait, unread, so that a storm of new connections does not hold up those that are
+	 * open. */
+	if (c->state == CONN_HANDSHAKE) {
+		if (c->nl->handshakes >= HANDSHAKES_A_TURN)
+			return;
+		c->nl->handshakes++;
 	}
 	bool reading = c->state == CONN_HANDSHAKE ||
 	        (c->state == CONN_OPEN && c->pauses == 0 && !c->gone);

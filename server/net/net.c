@@ -34,6 +34,7 @@ static void work_run(struct net_loop *nl)
 static void end_of_turn(struct loop_hook *h, HF_UNUSED struct loop *loop)
 {
 	struct net_loop *nl = container_of(h, struct net_loop, hook);
+	nl->handshakes = 0;
 	for (int i = 0; i < PASSES_A_TURN && nl->work; i++)
 		work_run(nl);
 	if (nl->work)

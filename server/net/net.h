@@ -34,11 +34,11 @@ void net_set_limits(struct net *net, const struct net_limits *limits); /* any th
 int net_tls_load(struct net *net, const char *cert_file, const char *key_file,
         unsigned ticket_rotation_s, char error[static NET_ERROR_LEN]);
 
-/* What a TLS listener answers to a client's list of protocols (ALPN, RFC 7301): "mqtt" and
- * "x-amzn-mqtt-ca", or "http/1.1" and "x-amzn-http-ca". Without a match, or without a list, the
- * connection goes on and the listener's own protocol is spoken. */
-enum net_protocol { NET_PROTOCOL_ANY, NET_PROTOCOL_MQTT, NET_PROTOCOL_HTTP };
-
+/*
+ * A TLS listener lets the client choose by ALPN (RFC 7301), whatever its port: "mqtt" and
+ * "x-amzn-mqtt-ca" for MQTT, "http/1.1" and "x-amzn-http-ca" for HTTP. Without a list, or with
+ * unknown names alone, the listener's own protocol is spoken; NET_PROTOCOL_ANY answers no list.
+ */
 struct net_listener_spec {
 	const char *address; /* "127.0.0.1:8883", "[::1]:0"; port 0: a free one */
 	bool tls;

@@ -84,9 +84,10 @@ struct conn {
 	uint8_t peer_ip[16]; /* IPv4 in the first four */
 	uint16_t peer_port;  /* host order */
 	uint16_t pauses;
-	uint8_t state; /* enum conn_state */
-	uint8_t why;   /* enum end_reason, once it ends */
-	uint8_t armed; /* EV_READ, EV_WRITE: what the event waits for */
+	uint8_t state;    /* enum conn_state */
+	uint8_t why;      /* enum end_reason, once it ends */
+	uint8_t protocol; /* enum net_protocol */
+	uint8_t armed;    /* EV_READ, EV_WRITE: what the event waits for */
 	bool peer_v6 : 1;
 	bool queued : 1;   /* on the work list */
 	bool offer : 1;    /* unread bytes are to be offered without a read */
@@ -107,6 +108,7 @@ struct net_loop {
 	struct conn *work, **work_last; /* those that the end of the turn looks at */
 	struct out_piece *free_small, *free_large;
 	unsigned n_free_small, n_free_large;
+	unsigned handshakes; /* gone on with in this turn */
 	struct ws_reader *free_readers;
 	unsigned n_free_readers;
 	/* Accepting: wanted by any thread, applied by mail. */

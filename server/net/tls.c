@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/base/cleanup.h"
@@ -103,32 +104,60 @@ static int no_passphrase(
 
 /* A client certificate is taken as it is: possession of its key is proven by the handshake, and
  * whether anybody trusts it is the registry's question. */
-static int accept_certificate(HF_UNUSED X509_STORE_CTX *store, HF_UNUSED void *arg)
+static int accept_certificate(X509_STORE_CTX *store, HF_UNUSED void *arg)
 {
+	/* No session ticket either, so that a revoked certificate is no way in for as long as the
+	 * ticket lasts; with TLS 1.2 ticket_keys_install's callback sees to it. */
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	SSL_set_num_tickets(ssl, 0);
 	return 1;
 }
 
-static const char *const alpn_mqtt[] = {"mqtt", "x-amzn-mqtt-ca", NULL};
-static const char *const alpn_http[] = {"http/1.1", "x-amzn-http-ca", NULL};
+/* The protocol that a name of ALPN stands for; NET_PROTOCOL_ANY: none of ours. */
+static enum net_protocol alpn_protocol(struct slice name)
+{
+	if (slice_eq_str(name, "mqtt") || slice_eq_str(name, "x-amzn-mqtt-ca"))
+		return NET_PROTOCOL_MQTT;
+	if (slice_eq_str(name, "http/1.1") || slice_eq_str(name, "x-amzn-http-ca"))
+		return NET_PROTOCOL_HTTP;
+	return NET_PROTOCOL_ANY;
+}
 
+/* The first name in the client's list that stands for the protocol; empty: none does. */
+static struct slice alpn_find(struct slice list, enum net_protocol protocol)
+{
+	for (size_t i = 0; i < list.n && list.p[i] < list.n - i; i += list.p[i] + 1U) {
+		struct slice name = slice_make(list.p + i + 1, list.p[i]);
+		if (alpn_protocol(name) == protocol)
+			return name;
+	}
+	return (struct slice){NULL, 0};
+}
+
+/*
+ * The port's own protocol if it is in the client's list, else the other one. Where neither is RFC
+ * 7301 section 3.2 would have an alert, but devices offer names that their makers chose, and the
+ * clouds let them in: the port's own protocol is spoken then and no name is answered.
+ */
 static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *out_n,
         const unsigned char *in, unsigned in_n, HF_UNUSED void *arg)
 {
-	const struct conn *c = SSL_get_app_data(ssl);
+	struct conn *c = SSL_get_app_data(ssl);
 	enum net_protocol protocol = listener_protocol(c->listener);
+	struct slice list = slice_make(in, in_n);
 	if (protocol == NET_PROTOCOL_ANY)
 		return SSL_TLSEXT_ERR_NOACK;
-	const char *const *names = protocol == NET_PROTOCOL_MQTT ? alpn_mqtt : alpn_http;
-	for (; *names; names++) {
-		for (unsigned i = 0; i < in_n && in[i] < in_n - i; i += in[i] + 1U) {
-			if (!slice_eq_str(slice_make(in + i + 1, in[i]), *names))
-				continue;
-			*out = in + i + 1;
-			*out_n = in[i];
-			return SSL_TLSEXT_ERR_OK;
-		}
+	struct slice name = alpn_find(list, protocol);
+	if (name.n == 0) {
+		protocol = protocol == NET_PROTOCOL_MQTT ? NET_PROTOCOL_HTTP : NET_PROTOCOL_MQTT;
+		name = alpn_find(list, protocol);
 	}
-	return SSL_TLSEXT_ERR_NOACK;
+	if (name.n == 0)
+		return SSL_TLSEXT_ERR_NOACK;
+	c->protocol = (uint8_t)protocol;
+	*out = name.p;
+	*out_n = (unsigned char)name.n;
+	return SSL_TLSEXT_ERR_OK;
 }
 
 static int ctx_configure(SSL_CTX *ctx, struct tls *tls)
@@ -138,7 +167,9 @@ static int ctx_configure(SSL_CTX *ctx, struct tls *tls)
 	SSL_CTX_set_options(ctx,
 	        SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
 	                SSL_OP_PRIORITIZE_CHACHA);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	/* What is sent is what the certificate's file holds: no chain is looked for in a handshake.
+	 */
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_max_early_data(ctx, 0);
 	SSL_CTX_set_max_cert_list(ctx, MAX_CLIENT_CHAIN);
@@ -359,6 +390,31 @@ void tls_close_notify(struct conn *c)
 	if (SSL_is_init_finished(c->ssl))
 		SSL_shutdown(c->ssl);
 	ERR_clear_error();
+}
+
+int tls_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n)
+{
+	const X509 *cert = c->ssl ? SSL_get0_peer_certificate(c->ssl) : NULL;
+	if (!cert)
+		return ERR_NOT_FOUND;
+	unsigned char *der = NULL;
+	int n = i2d_X509(cert, &der);
+	uint8_t *copy = n > 0 ? malloc((size_t)n) : NULL;
+	if (copy)
+		memcpy(copy, der, (size_t)n);
+	OPENSSL_free(der);
+	ERR_clear_error();
+	if (!copy)
+		return ERR_NOMEM;
+	*ret_der = copy;
+	*ret_n = (size_t)n;
+	return 0;
+}
+
+bool tls_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN])
+{
+	const X509 *cert = c->ssl ? SSL_get0_peer_certificate(c->ssl) : NULL;
+	return cert && X509_digest(cert, EVP_sha256(), ret, NULL) == 1;
 }
 
 const char *tls_version(const struct conn *c)

@@ -6,6 +6,7 @@
 #ifndef HF_NET_TLS_H
 #define HF_NET_TLS_H
 
+#include "server/base/crypto.h"
 #include "server/net/private.h"
 
 /* No certificate yet. NULL when out of memory. */
@@ -31,5 +32,8 @@ int tls_write(struct conn *c, const uint8_t *p, size_t n);
 /* close_notify (RFC 8446 section 6.1), where the handshake got that far. */
 void tls_close_notify(struct conn *c);
 const char *tls_version(const struct conn *c);
+/* conn_peer_certificate, conn_peer_fingerprint. */
+int tls_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n);
+bool tls_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN]);
 
 #endif

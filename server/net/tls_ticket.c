@@ -112,6 +112,9 @@ static void keys_ex_make(void)
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
         EVP_MAC_CTX *mac, int seal)
 {
+	/* TLS 1.2 has promised a ticket by now: an empty one is sent (RFC 5077 section 3.3). */
+	if (seal && SSL_get0_peer_certificate(ssl))
+		return 0;
 	struct ticket_keys *keys = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), keys_ex_index);
 	struct ticket_key key;
 	int found = key_find(keys, seal ? NULL : name, &key);

@@ -9,6 +9,9 @@ struct echo {
 	struct gate closed;
 	enum end_reason why;
 	char version[16];
+	enum net_protocol protocol;
+	uint8_t fingerprint[CRYPTO_HASH_LEN]; /* of the client's certificate, zeros: none */
+	size_t certificate_n;
 };
 
 static ssize_t echo_data(struct conn *c, void *arg, struct slice in, HF_UNUSED size_t *need)
@@ -17,6 +20,16 @@ static ssize_t echo_data(struct conn *c, void *arg, struct slice in, HF_UNUSED s
 	if (!e->version[0])
 		snprintf(e->version, sizeof(e->version), "%s", conn_tls_version(c));
 	ck_assert(conn_is_tls(c) && !conn_is_loopback_plain(c));
+	e->protocol = conn_protocol(c);
+	_cleanup_free_ uint8_t *der = NULL;
+	if (conn_peer_certificate(c, &der, &e->certificate_n) == 0) {
+		uint8_t hash[CRYPTO_HASH_LEN];
+		crypto_sha256(slice_make(der, e->certificate_n), hash);
+		ck_assert(conn_peer_fingerprint(c, e->fingerprint));
+		ck_assert_mem_eq(e->fingerprint, hash, sizeof(hash));
+	} else {
+		ck_assert(!conn_peer_fingerprint(c, e->fingerprint));
+	}
 	conn_send(c, in.p, in.n);
 	return (ssize_t)in.n;
 }
@@ -479,9 +492,36 @@ START_TEST(a_client_certificate_is_taken_and_not_needed)
 		ck_assert_int_eq(SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM), 1);
 		struct client client;
 		ck_assert(greet(&client, rig.tls, ctx, NULL));
+		ck_assert_uint_gt(e.certificate_n, 0);
 		client_close(&client);
 		SSL_CTX_free(ctx);
 	}
+	rig_stop(&rig);
+}
+END_TEST
+
+/* Or a revoked certificate would open the door for as long as its last ticket holds. */
+START_TEST(a_client_certificate_gets_no_ticket)
+{
+	struct echo e;
+	struct rig rig;
+	start(&rig, &e);
+	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+	char cert[128], key[128];
+	rig_path(cert, "server.pem");
+	rig_path(key, "server.key");
+	for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+		SSL_CTX *ctx = client_ctx(versions[i]);
+		ck_assert_int_eq(SSL_CTX_use_certificate_file(ctx, cert, SSL_FILETYPE_PEM), 1);
+		ck_assert_int_eq(SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM), 1);
+		SSL_SESSION *session;
+		ck_assert(!resumes(&rig, ctx, NULL, &session));
+		ck_assert_int_eq(SSL_SESSION_has_ticket(session), 0);
+		ck_assert(!resumes(&rig, ctx, session, NULL));
+		SSL_SESSION_free(session);
+		SSL_CTX_free(ctx);
+	}
+	ck_assert_int_eq(metric_read(METRIC_TLS_RESUMED), 0);
 	rig_stop(&rig);
 }
 END_TEST
@@ -495,6 +535,7 @@ START_TEST(without_a_certificate_nobody_comes_in)
 	rig.tls = rig_listen(&rig, true, NET_PROTOCOL_MQTT, echo_accept, &e);
 	rig_run(&rig);
 	struct client client = client_open(rig.tls);
+	client_write(&client, "\x16", 1);
 	ck_assert(client_at_end(&client));
 	client_close(&client);
 	rig_stop(&rig);
@@ -503,8 +544,11 @@ END_TEST
 
 /* ---- ALPN ---- */
 
-static void alpn_is(unsigned port, const char *offer, const char *want)
+/* Which name is answered and which protocol is spoken then. */
+static void alpn_is(struct echo *e, unsigned port, const char *offer, const char *want,
+        enum net_protocol spoken)
 {
+	e->protocol = NET_PROTOCOL_ANY;
 	SSL_CTX *ctx = client_ctx(TLS1_3_VERSION);
 	SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)offer, (unsigned)strlen(offer));
 	struct client client;
@@ -514,11 +558,12 @@ static void alpn_is(unsigned port, const char *offer, const char *want)
 	SSL_get0_alpn_selected(client.ssl, &got, &n);
 	ck_assert_msg(n == strlen(want) && (n == 0 || memcmp(got, want, n) == 0), "got \"%.*s\"",
 	        (int)n, (const char *)got);
+	ck_assert_int_eq(e->protocol, spoken);
 	client_close(&client);
 	SSL_CTX_free(ctx);
 }
 
-START_TEST(alpn_follows_the_listener)
+START_TEST(alpn_chooses_on_every_port)
 {
 	struct echo e = {0};
 	gate_init(&e.closed);
@@ -529,13 +574,17 @@ START_TEST(alpn_follows_the_listener)
 	unsigned http = rig_listen(&rig, true, NET_PROTOCOL_HTTP, echo_accept, &e);
 	unsigned any = rig_listen(&rig, true, NET_PROTOCOL_ANY, echo_accept, &e);
 	rig_run(&rig);
-	alpn_is(mqtt, "\x08http/1.1\x04mqtt", "mqtt");
-	alpn_is(mqtt, "\x0ex-amzn-mqtt-ca", "x-amzn-mqtt-ca");
-	alpn_is(mqtt, "\x02h2", "");
-	alpn_is(http, "\x02h2\x08http/1.1", "http/1.1");
-	alpn_is(http, "\x0ex-amzn-http-ca", "x-amzn-http-ca");
-	alpn_is(http, "\x04mqtt", "");
-	alpn_is(any, "\x04mqtt\x08http/1.1", "");
+	alpn_is(&e, mqtt, "\x08http/1.1\x04mqtt", "mqtt", NET_PROTOCOL_MQTT);
+	alpn_is(&e, mqtt, "\x0ex-amzn-mqtt-ca", "x-amzn-mqtt-ca", NET_PROTOCOL_MQTT);
+	alpn_is(&e, mqtt, "\x02h2", "", NET_PROTOCOL_MQTT);
+	alpn_is(&e, mqtt, "\x08http/1.1", "http/1.1", NET_PROTOCOL_HTTP);
+	alpn_is(&e, mqtt, "\x0ex-amzn-http-ca", "x-amzn-http-ca", NET_PROTOCOL_HTTP);
+	alpn_is(&e, http, "\x04mqtt\x02h2\x08http/1.1", "http/1.1", NET_PROTOCOL_HTTP);
+	alpn_is(&e, http, "\x0ex-amzn-http-ca", "x-amzn-http-ca", NET_PROTOCOL_HTTP);
+	alpn_is(&e, http, "\x04mqtt", "mqtt", NET_PROTOCOL_MQTT);
+	alpn_is(&e, http, "\x05mqtt2\x0ex-amzn-mqtt-ca", "x-amzn-mqtt-ca", NET_PROTOCOL_MQTT);
+	alpn_is(&e, http, "\x04MQTT\x03mqt", "", NET_PROTOCOL_HTTP);
+	alpn_is(&e, any, "\x04mqtt\x08http/1.1", "", NET_PROTOCOL_ANY);
 	rig_stop(&rig);
 }
 END_TEST
@@ -547,4 +596,5 @@ RIG_MAIN("tls", only_forward_secret_aead_suites_are_taken, the_rsa_suites_fit_an
         tickets_rotate_13, a_ticket_of_another_server_is_no_harm,
         a_reload_changes_new_handshakes_alone, a_bad_certificate_leaves_the_old_one,
         an_expired_certificate_is_only_warned_of, a_client_certificate_is_taken_and_not_needed,
-        without_a_certificate_nobody_comes_in, alpn_follows_the_listener)
+        without_a_certificate_nobody_comes_in, a_client_certificate_gets_no_ticket,
+        alpn_chooses_on_every_port)
