@@ -10,6 +10,7 @@
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 #include "server/config_table.h"
+#include "server/net/net.h"
 
 #define THREADS_MAX 16
 #define HOST_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
@@ -216,6 +217,37 @@ static int check_listen(const struct loader *l, const char *name, const struct c
 	return 0;
 }
 
+bool config_list_has(const struct config_list *list, const char *item)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		if (strcmp(list->items[i], item) == 0)
+			return true;
+	return false;
+}
+
+static int check_proxies(const struct loader *l)
+{
+	const struct config *c = l->c;
+	const struct config_list *at = &c->net_proxy_protocol, *from = &c->net_proxy_trusted;
+	for (unsigned i = 0; i < at->n; i++)
+		if (!config_list_has(&c->mqtt_tls_listen, at->items[i]) &&
+		        !config_list_has(&c->mqtt_plain_listen, at->items[i]) &&
+		        !config_list_has(&c->https_listen, at->items[i]))
+			return refuse(l, "net.proxy_protocol", at->items[i],
+			        "is none of the listen addresses; allowed: one that is listened "
+			        "on, written the same way");
+	for (unsigned i = 0; i < from->n; i++)
+		if (!net_network_valid(from->items[i]))
+			return refuse(l, "net.proxy_trusted", from->items[i],
+			        "is no network; allowed: 10.0.0.0/8, 192.0.2.1, fd00::/8, with no "
+			        "bits set behind the prefix");
+	if (at->n > 0 && from->n == 0)
+		return refuse(l, "net.proxy_trusted", "",
+		        "is not allowed with net.proxy_protocol; allowed: the balancers' "
+		        "networks");
+	return 0;
+}
+
 static int check_names(const struct loader *l)
 {
 	const struct config_list *names = &l->c->hub_name;
@@ -285,6 +317,8 @@ static int check(const struct loader *l)
 		r = check_listen(l, "mqtt.plain_listen", &c->mqtt_plain_listen, true);
 	if (r == 0)
 		r = check_listen(l, "https.listen", &c->https_listen, false);
+	if (r == 0)
+		r = check_proxies(l);
 	if (r == 0)
 		r = check_filters(l);
 	if (r == 0)

@@ -46,6 +46,7 @@ struct config {
  */
 int config_load(const char *home, const char *file, struct config **ret,
         char error[static CONFIG_ERROR_LEN]);
+bool config_list_has(const struct config_list *list, const char *item);
 struct config *config_ref(struct config *c);
 struct config *config_unref(struct config *c); /* returns NULL */
 

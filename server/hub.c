@@ -333,6 +333,9 @@ static int listen_all(struct hub *hub, const struct config_list *addresses,
 		int r;
 
 		spec.address = addresses->items[i];
+		spec.proxy = config_list_has(&hub->cfg->net_proxy_protocol, spec.address);
+		spec.proxies = hub->cfg->net_proxy_trusted.items;
+		spec.n_proxies = hub->cfg->net_proxy_trusted.n;
 		r = net_listen(hub->net, &spec, &port, error);
 		if (r < 0)
 			return r;

@@ -33,6 +33,7 @@ static short events_wanted(const struct conn *c)
 {
 	short want = c->blocked ? EV_WRITE : 0;
 	switch ((enum conn_state)c->state) {
+	case CONN_PROXY:
 	case CONN_HANDSHAKE:
 	case CONN_LINGERING: return (short)(want | EV_READ);
 	case CONN_OPEN: return c->pauses == 0 && !c->gone ? (short)(want | EV_READ) : want;
@@ -170,7 +171,7 @@ static void conn_finish(struct conn *c)
 static void on_timer(struct loop_timer *t, HF_UNUSED struct loop *loop)
 {
 	struct conn *c = container_of(t, struct conn, timer);
-	if (c->state == CONN_HANDSHAKE)
+	if (c->state <= CONN_HANDSHAKE)
 		conn_abort(c, END_HANDSHAKE_TIMEOUT);
 	else
 		conn_die(c);
@@ -276,6 +277,13 @@ void conn_opened(struct conn *c)
 		conn_abort(c, END_INTERNAL);
 }
 
+void conn_start(struct conn *c)
+{
+	c->state = CONN_HANDSHAKE;
+	if (!listener_is_tls(c->listener))
+		conn_opened(c);
+}
+
 int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct sockaddr_storage *peer)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -286,7 +294,7 @@ int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct soc
 	c->nl = nl;
 	c->listener = l;
 	c->fd = fd;
-	c->state = CONN_HANDSHAKE;
+	c->state = CONN_PROXY;
 	c->protocol = (uint8_t)listener_protocol(l);
 	c->low_water = DEFAULT_LOW_WATER;
 	c->id = atomic_fetch_add_explicit(&nl->net->next_id, 1, memory_order_relaxed);
@@ -298,11 +306,10 @@ int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct soc
 	atomic_fetch_add_explicit(&nl->net->connections, 1, memory_order_relaxed);
 	metric_inc(METRIC_CONNECTIONS_ACCEPTED);
 	metric_add(METRIC_CONNECTIONS, 1);
-	if (!listener_is_tls(l))
-		conn_opened(c);
-	else
-		loop_timer_set(nl->loop, &c->timer,
-		        atomic_load_explicit(&nl->net->handshake_ms, memory_order_relaxed));
+	loop_timer_set(nl->loop, &c->timer,
+	        atomic_load_explicit(&nl->net->handshake_ms, memory_order_relaxed));
+	if (!listener_is_proxied(l))
+		conn_start(c);
 	conn_arm(c);
 	return 0;
 }
@@ -423,7 +430,8 @@ const char *conn_tls_version(const struct conn *c)
 
 bool conn_is_loopback_plain(const struct conn *c)
 {
-	return !c->ssl && !listener_is_tls(c->listener) && listener_is_loopback(c->listener);
+	return !listener_is_tls(c->listener) && listener_is_loopback(c->listener) &&
+	        !listener_is_proxied(c->listener);
 }
 
 void conn_peer(const struct conn *c, char ret[static CONN_PEER_LEN])

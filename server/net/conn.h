@@ -83,7 +83,8 @@ int conn_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n
 /* SHA-256 of its DER form; false: there is none. */
 bool conn_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN]);
 const char *conn_tls_version(const struct conn *c); /* "TLSv1.3", NULL when plain */
-bool conn_is_loopback_plain(const struct conn *c);  /* accepted on a plain loopback listener */
+bool conn_is_loopback_plain(
+        const struct conn *c); /* accepted on a plain loopback listener, and from no balancer */
 /* "203.0.113.7:4711" or "[::1]:4711"; ret holds CONN_PEER_LEN. */
 #define CONN_PEER_LEN 64
 void conn_peer(const struct conn *c, char ret[static CONN_PEER_LEN]);

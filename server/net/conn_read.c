@@ -18,8 +18,7 @@ void conn_gone(struct conn *c, enum end_reason why)
 
 #define HANDSHAKES_A_TURN 8
 
-/* One recv. 0 also when there is nothing, or when the peer has gone. */
-static size_t socket_read(struct conn *c, uint8_t *p, size_t cap)
+size_t conn_socket_read(struct conn *c, uint8_t *p, size_t cap)
 {
 	ssize_t n;
 	do
@@ -53,7 +52,7 @@ static size_t tls_fresh_read(struct conn *c, uint8_t *p)
 {
 	struct net_loop *nl = c->nl;
 	assert(nl->stage.n == 0);
-	nl->stage = slice_make(nl->stage_data, socket_read(c, nl->stage_data, NET_READ_SIZE));
+	nl->stage = slice_make(nl->stage_data, conn_socket_read(c, nl->stage_data, NET_READ_SIZE));
 	if (c->state == CONN_HANDSHAKE && nl->stage.n > 0)
 		handshake_read(c);
 	/* After conn_close nothing is read any more. */
@@ -68,7 +67,7 @@ static size_t tls_fresh_read(struct conn *c, uint8_t *p)
 static size_t fresh_read(struct conn *c, uint8_t *p)
 {
 	size_t n = listener_is_tls(c->listener) ? tls_fresh_read(c, p)
-	                                        : socket_read(c, p, NET_READ_SIZE);
+	                                        : conn_socket_read(c, p, NET_READ_SIZE);
 	return c->ws ? ws_decode(c, p, n) : n;
 }
 
@@ -160,7 +159,7 @@ static void read_long(struct conn *c)
 
 static void discard(struct conn *c)
 {
-	socket_read(c, c->nl->stage_data, NET_READ_SIZE);
+	conn_socket_read(c, c->nl->stage_data, NET_READ_SIZE);
 	if (c->gone)
 		conn_die(c);
 }
@@ -170,6 +169,10 @@ void conn_readable(struct conn *c)
 	loop_note_work(c->nl->loop);
 	if (c->state == CONN_LINGERING) {
 		discard(c);
+		return;
+	}
+	if (c->state == CONN_PROXY) {
+		conn_proxy_readable(c);
 		return;
 	}
 	/* A handshake costs as much as thousands of messages: past some of them in one turn the

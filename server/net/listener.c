@@ -12,6 +12,7 @@
 #include "server/base/log.h"
 #include "server/base/metrics.h"
 #include "server/net/private.h"
+#include "server/net/proxyv2.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_A_TURN 32  /* each may start a TLS handshake: others must get their turn */
@@ -33,6 +34,9 @@ struct listener {
 	void (*on_accept)(struct conn *c, void *arg);
 	void *arg;
 	atomic_size_t connections;
+	bool proxied;
+	struct cidr *proxies; /* who may connect where proxied */
+	unsigned n_proxies;
 	unsigned n_sockets;
 	struct listener_socket sockets[];
 };
@@ -137,6 +141,40 @@ static struct listener *listener_new(struct net *net, const struct net_listener_
 	return l;
 }
 
+static void listener_free(struct listener *l)
+{
+	free(l->proxies);
+	free(l);
+}
+
+bool net_network_valid(const char *text)
+{
+	struct cidr net;
+	return cidr_parse(text, &net) == 0;
+}
+
+static int proxies_read(
+        struct listener *l, const struct net_listener_spec *spec, char error[static NET_ERROR_LEN])
+{
+	l->proxied = spec->proxy;
+	if (!spec->proxy || spec->n_proxies == 0)
+		return 0;
+	l->proxies = calloc(spec->n_proxies, sizeof(*l->proxies));
+	if (!l->proxies) {
+		snprintf(error, NET_ERROR_LEN, "%s", err_text(ERR_NOMEM));
+		return ERR_NOMEM;
+	}
+	for (; l->n_proxies < spec->n_proxies; l->n_proxies++) {
+		const char *text = spec->proxies[l->n_proxies];
+		if (cidr_parse(text, &l->proxies[l->n_proxies]) < 0) {
+			snprintf(error, NET_ERROR_LEN, "%.100s is no network, as in 10.0.0.0/8",
+			        text);
+			return ERR_INVALID;
+		}
+	}
+	return 0;
+}
+
 static int open_error(const char *address, int e, char error[static NET_ERROR_LEN])
 {
 	if (e == EADDRINUSE)
@@ -168,13 +206,18 @@ int net_listen(struct net *net, const struct net_listener_spec *spec, unsigned *
 		snprintf(error, NET_ERROR_LEN, "%s", err_text(ERR_NOMEM));
 		return ERR_NOMEM;
 	}
+	int r = proxies_read(l, spec, error);
+	if (r < 0) {
+		listener_free(l);
+		return r;
+	}
 	l->loopback = address_is_loopback(&addr);
 	for (unsigned i = 0; i < l->n_sockets; i++) {
 		l->sockets[i].fd = socket_open(&addr, len, i == 0);
 		if (l->sockets[i].fd < 0) {
 			int e = errno;
 			listener_close(l);
-			free(l);
+			listener_free(l);
 			return open_error(spec->address, e, error);
 		}
 	}
@@ -230,10 +273,17 @@ static struct slice peer_key(const struct sockaddr_storage *peer)
 	return address_key(false, &((const struct sockaddr_in *)peer)->sin_addr);
 }
 
-void listener_count(const struct conn *c, int n)
+static void tally(struct conn *c, int n)
+{
+	c->tallied = n > 0;
+	tally_add(c->nl->net->addresses, address_key(c->peer_v6, c->peer_ip), n);
+}
+
+void listener_count(struct conn *c, int n)
 {
 	atomic_fetch_add_explicit(&c->listener->connections, (size_t)n, memory_order_relaxed);
-	tally_add(c->nl->net->addresses, address_key(c->peer_v6, c->peer_ip), n);
+	if (n > 0 ? !c->listener->proxied : c->tallied)
+		tally(c, n);
 }
 
 static size_t load(const atomic_size_t *v)
@@ -252,11 +302,36 @@ static bool too_many(
 		*ret = END_LIMIT;
 	else if (of_listener && load(&s->listener->connections) >= of_listener)
 		*ret = END_LISTENER_LIMIT;
+	else if (s->listener->proxied)
+		return false; /* the client's address counts, which is not known yet */
 	else if (of_address && tally_sum(net->addresses, peer_key(peer)) >= (int64_t)of_address)
 		*ret = END_ADDRESS_LIMIT;
 	else
 		return false;
 	return true;
+}
+
+bool listener_admits(struct conn *c)
+{
+	const struct net *net = c->nl->net;
+	size_t most = load(&net->address_connections);
+	struct slice key = address_key(c->peer_v6, c->peer_ip);
+	if (most && tally_sum(net->addresses, key) >= (int64_t)most)
+		return false;
+	tally(c, 1);
+	return true;
+}
+
+/* Whether it may connect there at all. */
+static bool trusted(const struct listener *l, const struct sockaddr_storage *peer)
+{
+	bool v6 = peer->ss_family == AF_INET6;
+	const void *ip = v6 ? (const void *)&((const struct sockaddr_in6 *)peer)->sin6_addr
+	                    : &((const struct sockaddr_in *)peer)->sin_addr;
+	for (unsigned i = 0; i < l->n_proxies; i++)
+		if (cidr_has(&l->proxies[i], v6, ip))
+			return true;
+	return !l->proxied;
 }
 
 /* Without a connection, and without a DISCONNECT: nobody has said yet what is spoken. */
@@ -290,8 +365,8 @@ static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, v
 				return;
 			continue; /* the peer has gone already, or its network failed */
 		}
-		enum end_reason why;
-		if (too_many(s, &peer, &why)) {
+		enum end_reason why = END_PROXY_UNTRUSTED;
+		if (!trusted(s->listener, &peer) || too_many(s, &peer, &why)) {
 			turn_away(fd, &peer, why);
 			continue;
 		}
@@ -341,7 +416,7 @@ void listeners_free(struct net *net)
 			if (l->sockets[i].armed)
 				event_del(&l->sockets[i].ev);
 		listener_close(l);
-		free(l);
+		listener_free(l);
 	}
 }
 
@@ -353,6 +428,11 @@ void listener_opened(struct conn *c)
 bool listener_is_loopback(const struct listener *l)
 {
 	return l->loopback;
+}
+
+bool listener_is_proxied(const struct listener *l)
+{
+	return l->proxied;
 }
 
 bool listener_is_tls(const struct listener *l)

@@ -43,6 +43,16 @@ struct net_listener_spec {
 	const char *address; /* "127.0.0.1:8883", "[::1]:0"; port 0: a free one */
 	bool tls;
 	enum net_protocol protocol;
+	/*
+	 * Connections come through a balancer and begin with a header of the PROXY protocol,
+	 * version 2, which is then required; whoever connects from elsewhere than proxies is closed
+	 * at once. The client's address in it is the connection's peer from there on. proxies:
+	 * networks
+	 * ("10.0.0.0/8", "192.0.2.1"), n_proxies of them; read in net_listen alone.
+	 */
+	bool proxy;
+	char *const *proxies;
+	unsigned n_proxies;
 	/* A connection is there, handshake done (tls): install a handler. On its loop. */
 	void (*on_accept)(struct conn *c, void *arg);
 	void *arg;
@@ -51,10 +61,12 @@ struct net_listener_spec {
  * Opens a listener: a socket for each loop with SO_REUSEPORT; the address is bound once without it
  * first, so that one in use is an error. ret_port (may be NULL) gets the port. Accepting starts
  * when the loops run and net_accept(true) was called. Main thread, before the loops run. 0,
- * ERR_INVALID (address), ERR_IO with error (in use, not permitted).
+ * ERR_INVALID (address, networks), ERR_IO with error (in use, not permitted).
  */
 int net_listen(struct net *net, const struct net_listener_spec *spec, unsigned *ret_port,
         char error[static NET_ERROR_LEN]);
+/* Whether text is a network as net_listener_spec.proxies has them. Any thread. */
+bool net_network_valid(const char *text);
 /* Starts or stops accepting on all loops; stopping closes the listening sockets for good. Any
  * thread; takes effect in each loop's next turn. */
 void net_accept(struct net *net, bool on);

@@ -48,6 +48,7 @@ struct out_piece {
 };
 
 enum conn_state {
+	CONN_PROXY,     /* the balancer's header; no handler yet */
 	CONN_HANDSHAKE, /* TLS; no handler yet */
 	CONN_OPEN,
 	CONN_MOVING,    /* to another loop; nothing here touches it */
@@ -89,6 +90,7 @@ struct conn {
 	uint8_t protocol; /* enum net_protocol */
 	uint8_t armed;    /* EV_READ, EV_WRITE: what the event waits for */
 	bool peer_v6 : 1;
+	bool tallied : 1;  /* counts among the connections of its address */
 	bool queued : 1;   /* on the work list */
 	bool offer : 1;    /* unread bytes are to be offered without a read */
 	bool blocked : 1;  /* the socket took no more; the write event goes on */
@@ -149,6 +151,8 @@ void conn_arm(struct conn *c);
 void conn_arm_strictly(struct conn *c);
 /* Handshake done (or none needed): the listener's owner installs a handler. */
 void conn_opened(struct conn *c);
+/* The peer's address is known: TLS, or conn_opened. */
+void conn_start(struct conn *c);
 /* The end without on_closed or goodbye: socket and memory are given back. */
 void conn_die(struct conn *c);
 /* on_closed and what is counted with it. */
@@ -156,10 +160,15 @@ void conn_tell(struct conn *c);
 
 /* conn_read.c */
 void conn_readable(struct conn *c);
+/* One recv. 0 also when there is nothing, or when the peer has gone. */
+size_t conn_socket_read(struct conn *c, uint8_t *p, size_t cap);
 /* Notes that the peer's side is over. The connection ends once what it sent was offered. */
 void conn_gone(struct conn *c, enum end_reason why);
 /* Offers the unread bytes again, after a resume or a move. */
 void conn_offer_tail(struct conn *c);
+
+/* conn_proxy.c: reads in state CONN_PROXY. */
+void conn_proxy_readable(struct conn *c);
 
 /* conn_write.c */
 void conn_flush(struct conn *c);
@@ -174,9 +183,13 @@ void net_loop_free_pieces(struct net_loop *nl);
 void listeners_apply(struct net_loop *nl, bool on);
 void listeners_free(struct net *net);
 void listener_opened(struct conn *c);
-/* Counts the connection (1) or counts it no more (-1) for its listener and its address. */
-void listener_count(const struct conn *c, int n);
+/* Counts the connection (1) or counts it no more (-1) for its listener and, but for a balancer's,
+ * for its address. */
+void listener_count(struct conn *c, int n);
+/* Counts it for the address that the balancer has told; false: that address has too many. */
+bool listener_admits(struct conn *c);
 bool listener_is_loopback(const struct listener *l);
+bool listener_is_proxied(const struct listener *l);
 bool listener_is_tls(const struct listener *l);
 enum net_protocol listener_protocol(const struct listener *l);
 
