@@ -14,7 +14,7 @@
 #include "server/base/log.h"
 #include "server/base/loop.h"
 #include "server/base/metrics.h"
-#include "server/front.h"
+#include "server/doors.h"
 #include "server/net/net.h"
 #include "server/watch.h"
 #include "storage/storage.h"
@@ -36,9 +36,7 @@ struct hub {
 	struct broker *broker;
 	struct net *net;
 	struct api *api;
-	struct front mqtts, mqtt, wss;
-	struct ws_server ws;
-	unsigned https_port, mqtts_port;
+	struct doors doors;
 	atomic_bool accepting; /* false before the start and while draining */
 	bool storage_runs;
 };
@@ -304,90 +302,8 @@ static int make_rooms(struct hub *hub)
 	if (!hub->api)
 		return ERR_NOMEM;
 	http_set_bodies_limit((size_t)hub->cfg->https_max_bodies_bytes);
-	hub->mqtts.broker = hub->mqtt.broker = hub->wss.broker = hub->broker;
+	doors_serve(&hub->doors, hub->broker, hub->api);
 	return 0;
-}
-
-/* "mqttv3.1" is what older SDKs of the clouds ask for; they speak 3.1.1 then too. */
-static const struct ws_route ws_routes[] = {
-        {"/mqtt", {"mqtt", "mqttv3.1"}},
-        {"/$iothub/websocket", {"mqtt"}},
-};
-
-/* On TLS both are served on every port: networks of devices often let one port out alone. */
-static void accept_tls(struct conn *c, void *arg)
-{
-	struct hub *hub = arg;
-
-	if (conn_protocol(c) == NET_PROTOCOL_MQTT)
-		front_accept(c, &hub->mqtts);
-	else
-		http_accept(c, api_http(hub->api), &hub->ws);
-}
-
-static int listen_all(struct hub *hub, const struct config_list *addresses,
-        struct net_listener_spec spec, unsigned *ret_first_port, char *error)
-{
-	for (unsigned i = 0; i < addresses->n; i++) {
-		unsigned port = 0;
-		int r;
-
-		spec.address = addresses->items[i];
-		spec.proxy = config_list_has(&hub->cfg->net_proxy_protocol, spec.address);
-		spec.proxies = hub->cfg->net_proxy_trusted.items;
-		spec.n_proxies = hub->cfg->net_proxy_trusted.n;
-		r = net_listen(hub->net, &spec, &port, error);
-		if (r < 0)
-			return r;
-		if (i == 0 && ret_first_port)
-			*ret_first_port = port;
-	}
-	return 0;
-}
-
-/* The fronts get their broker from make_rooms, before the first connection is accepted. */
-static int open_listeners(struct hub *hub, char *error)
-{
-	const struct config *c = hub->cfg;
-	int r;
-
-	hub->mqtts = (struct front){
-	        .protocol = "mqtts", .max_packet_size = (size_t)c->mqtt_max_packet_size};
-	hub->mqtt = (struct front){.protocol = "mqtt",
-	        .anonymous_allowed = c->mqtt_anonymous,
-	        .max_packet_size = (size_t)c->mqtt_max_packet_size};
-
-	hub->wss = (struct front){
-	        .protocol = "wss", .max_packet_size = (size_t)c->mqtt_max_packet_size};
-	hub->ws = (struct ws_server){.routes = ws_routes,
-	        .n_routes = ARRAY_LEN(ws_routes),
-	        .on_open = front_accept,
-	        .arg = &hub->wss};
-
-	r = net_tls_load(
-	        hub->net, c->tls_certificate, c->tls_key, (unsigned)c->tls_ticket_rotation, error);
-	if (r < 0)
-		return r;
-	r = listen_all(hub, &c->mqtt_tls_listen,
-	        (struct net_listener_spec){.tls = true,
-	                .protocol = NET_PROTOCOL_MQTT,
-	                .on_accept = accept_tls,
-	                .arg = hub},
-	        &hub->mqtts_port, error);
-	if (r < 0)
-		return r;
-	r = listen_all(hub, &c->mqtt_plain_listen,
-	        (struct net_listener_spec){
-	                .tls = false, .on_accept = front_accept, .arg = &hub->mqtt},
-	        NULL, error);
-	if (r < 0)
-		return r;
-	return listen_all(hub, &c->https_listen,
-	        (struct net_listener_spec){.tls = true,
-	                .protocol = NET_PROTOCOL_HTTP,
-	                .on_accept = accept_tls,
-	                .arg = hub},
-	        &hub->https_port, error);
 }
 
 static void *loop_thread(void *arg)
@@ -453,7 +369,7 @@ int hub_start(struct config *cfg, struct hub **ret, char error[static HUB_ERROR_
 	 */
 	r = make_net(hub);
 	if (r == 0)
-		r = open_listeners(hub, error);
+		r = doors_open(&hub->doors, hub->net, cfg, error);
 	if (r == 0)
 		r = open_storage(hub, error);
 	if (r == 0)
@@ -511,7 +427,7 @@ void hub_announce(struct hub *hub)
 	url_host(&hub->cfg->https_listen, https, sizeof(https));
 	url_host(&hub->cfg->mqtt_tls_listen, mqtts, sizeof(mqtts));
 	printf("holdfast ready https=https://%s:%u mqtts=mqtts://%s:%u home=%s\n", https,
-	        hub->https_port, mqtts, hub->mqtts_port, hub->cfg->home);
+	        hub->doors.https_port, mqtts, hub->doors.mqtts_port, hub->cfg->home);
 	fflush(stdout);
 }
 

@@ -87,6 +87,25 @@ static const char *origin_of(const struct config *c, const char *section, const 
 	return NULL;
 }
 
+START_TEST(balancers_are_checked)
+{
+	ENV_FAILS("HOLDFAST_NET_PROXY_PROTOCOL", "127.0.0.1:1", "net.proxy_protocol",
+	        "none of the listen addresses");
+	setenv("HOLDFAST_NET_PROXY_PROTOCOL", "127.0.0.1:8883", 1);
+	FAILS("net.proxy_trusted", "not allowed with net.proxy_protocol");
+	unsetenv("HOLDFAST_NET_PROXY_PROTOCOL");
+
+	ENV_FAILS("HOLDFAST_NET_PROXY_TRUSTED", "10.0.0.1/8", "10.0.0.1/8", "no network");
+	ENV_FAILS("HOLDFAST_NET_PROXY_TRUSTED", "localhost", "no network");
+	struct config *c = load("[net]\nproxy_protocol = 127.0.0.1:8443\n"
+	                        "proxy_trusted = 10.0.0.0/8, fd00::/8, 192.0.2.1\n");
+	ck_assert(config_list_has(&c->net_proxy_protocol, "127.0.0.1:8443"));
+	ck_assert(!config_list_has(&c->net_proxy_protocol, "127.0.0.1:8883"));
+	ck_assert_uint_eq(c->net_proxy_trusted.n, 3);
+	config_unref(c);
+}
+END_TEST
+
 START_TEST(defaults_of_the_contract)
 {
 	struct config *c = load(NULL);
@@ -416,13 +435,13 @@ int main(void)
 		unsetenv(env);
 	}
 	unsetenv("HOLDFAST_HOME");
-	const TTest *const tests[] = {defaults_of_the_contract, a_file_is_read,
-	        the_environment_wins, bad_variables_are_named, bad_numbers_are_refused,
-	        bad_lines_are_told_with_file_and_line, a_secret_is_never_quoted,
-	        files_are_bounded_and_must_be_there, addresses_to_listen_on,
-	        plain_mqtt_on_loopback_alone, rules_between_and_beyond, the_home_is_made_absolute,
-	        passwords_are_masked, everything_is_printed, the_template_says_the_defaults,
-	        differences_are_told};
+	const TTest *const tests[] = {defaults_of_the_contract, balancers_are_checked,
+	        a_file_is_read, the_environment_wins, bad_variables_are_named,
+	        bad_numbers_are_refused, bad_lines_are_told_with_file_and_line,
+	        a_secret_is_never_quoted, files_are_bounded_and_must_be_there,
+	        addresses_to_listen_on, plain_mqtt_on_loopback_alone, rules_between_and_beyond,
+	        the_home_is_made_absolute, passwords_are_masked, everything_is_printed,
+	        the_template_says_the_defaults, differences_are_told};
 	Suite *suite = suite_create("config");
 	TCase *tcase = tcase_create("config");
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
