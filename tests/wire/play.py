@@ -40,6 +40,7 @@ class Player:
         self.address, self.version, self.number = address, version, number
         self.entry = entry
         self.open, self.versions, self.last_id, self.names = {}, {}, {}, {}
+        self.ids = {}  # of messages received, by client: those that "new" may not be
         self.kept, self.retained = {}, set()  # to be cleaned up: sessions, topics
 
     def play(self):
@@ -138,11 +139,16 @@ class Player:
         elif kind == "PUBLISH":
             fields.setdefault("id", "*")
         p = self.open[name].receive(PATIENCE)
+        if fields.get("id") == "new":
+            if not p.packet_id or p.packet_id in self.ids.get(name, []):
+                raise Wrong(f"not a new packet id, in {packets.show(p)}")
+            fields["id"] = p.packet_id
         wrong = packets.compare(p, kind, fields)
         if wrong:
             raise Wrong(f"{wrong}, in {packets.show(p)}")
         if p.kind == mqtt.PUBLISH and p.qos:
             self.last_id[name] = p.packet_id
+            self.ids.setdefault(name, []).append(p.packet_id)
         if p.kind == mqtt.CONNACK and "assigned_client_id" in p.props:
             self.names["$assigned"] = p.props["assigned_client_id"]
             self.kept["$assigned"] = self.names["$assigned"]
