@@ -99,17 +99,13 @@ static struct record row_record(const struct telemetry_row *row)
 	};
 }
 
+_Static_assert(sizeof(struct telemetry_row) + sizeof(struct msg) >= 4 + RECORD_OVERHEAD,
+        "a row's request is counted for more than its sealed form, but for the module");
+
 static int start_columns(struct batch *b)
 {
-	size_t sealed = PG_ARRAY_HEAD;
+	size_t sealed = PG_ARRAY_HEAD + b->bytes + (size_t)RECORD_MODULE_MAX * b->n_rows;
 
-	for (unsigned i = 0; i < b->n; i++) {
-		if (b->items[i].kind == KIND_ROW && b->items[i].key) {
-			struct record r = row_record(item_row(&b->items[i]));
-
-			sealed += 4 + record_sealed_size(&r);
-		}
-	}
 	/* All memory now: sealing cannot fail half-way for the lack of it. */
 	for (unsigned i = 0; i < COLUMNS; i++) {
 		size_t size = PG_ARRAY_HEAD + 12 * (size_t)b->n_rows;

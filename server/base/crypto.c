@@ -128,14 +128,16 @@ void crypto_hmac_sha256(
 		crypto_die("HMAC");
 }
 
-/* Sets key and nonce; the key schedule is made only where the key is another one than last time. */
+/* Sets key and nonce; the key schedule is made only where the key is another one than last time.
+ * Naming the cipher throws the whole context away and makes it anew: once is enough. */
 static bool keyed_start(struct keyed *k, const uint8_t *key, const uint8_t *nonce, int encrypt)
 {
 	if (!k->ctx && (crypto_init() < 0 || !(k->ctx = EVP_CIPHER_CTX_new())))
 		return false;
 	if (k->has_key && crypto_equal(k->key, key, CRYPTO_KEY_LEN))
 		return EVP_CipherInit_ex2(k->ctx, NULL, NULL, nonce, encrypt, NULL) == 1;
-	k->has_key = EVP_CipherInit_ex2(k->ctx, gcm, key, nonce, encrypt, NULL) == 1;
+	const EVP_CIPHER *cipher = EVP_CIPHER_CTX_get0_cipher(k->ctx) ? NULL : gcm;
+	k->has_key = EVP_CipherInit_ex2(k->ctx, cipher, key, nonce, encrypt, NULL) == 1;
 	memcpy(k->key, key, CRYPTO_KEY_LEN);
 	return k->has_key;
 }
