@@ -22,7 +22,7 @@ enum client_state {
 enum {
 	PAUSE_CONNECT = 1,   /* until CONNACK */
 	PAUSE_SUBSCRIBE = 2, /* until SUBACK */
-	PAUSE_WINDOW = 4,    /* 3.1.1: too many tickets */
+	PAUSE_WINDOW = 4,    /* too many tickets, or too many bytes of theirs */
 	PAUSE_STORE = 8,     /* too much waits for the store */
 	PAUSE_DRAIN = 16,    /* the hub is stopping */
 	PAUSE_OUTPUT = 32,   /* it does not read what we send */
@@ -67,6 +67,7 @@ struct broker_client {
 	int64_t connected_us;
 	uint32_t max_packet; /* the client's Maximum Packet Size */
 	uint32_t n_tickets;
+	uint32_t tickets_stored;  /* bytes of theirs that wait for the store */
 	uint32_t slow_unsent;     /* with PAUSE_OUTPUT: what was unsent at the last look */
 	uint32_t quota_used;      /* of the receive maximum that it was told */
 	uint16_t receive_maximum; /* that it was told */

@@ -189,6 +189,8 @@ static void take_qos0(
 	struct ticket *t = NULL;
 	if (now.stored_off != NOT_STORED)
 		t = ticket_new(sh, c->session->principal, true);
+	if (t) /* nobody waits for it; but it counts for the window */
+		ticket_queue(c, t);
 	publish_accept(sh, m, &now, c->session, t);
 	if (t)
 		ticket_settle(t, 0);

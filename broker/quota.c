@@ -2,25 +2,28 @@
 
 #include "server/base/metrics.h"
 
-#define SUB_COST 256    /* what a subscription counts for beside its text */
-#define LEVEL_COST 128  /* and what each of its levels may take in the index */
+#define SUB_COST 128   /* what a subscription counts for where it is held */
+#define NOTE_COST 128  /* and on each loop, whose index has its filter too */
+#define LEVEL_COST 128 /* there a level that is not among the first: those are mostly shared */
+#define FIRST_LEVELS 4
 #define SESSION_PART 64 /* the part of all memory for subscriptions that one session may take */
 
 /* ---- subscriptions ---- */
 
-static uint32_t sub_cost(const struct filter *f)
+static uint32_t sub_cost(const struct session *s, const struct filter *f)
 {
-	uint32_t cost = SUB_COST + f->len;
+	uint32_t loops = s->shard->b->n, levels = 1;
 	for (unsigned i = 0; i < f->len; i++)
-		cost += f->text[i] == '/' ? LEVEL_COST : 0;
-	return cost;
+		levels += f->text[i] == '/';
+	levels = levels > FIRST_LEVELS ? levels - FIRST_LEVELS : 0;
+	return SUB_COST + f->len + loops * (NOTE_COST + f->len + levels * LEVEL_COST);
 }
 
 bool quota_sub_take(struct session *s, const struct filter *f)
 {
 	struct broker *b = s->shard->b;
 	size_t most = shard_limits(s->shard)->subscription_memory;
-	uint32_t cost = sub_cost(f);
+	uint32_t cost = sub_cost(s, f);
 	size_t all = atomic_fetch_add_explicit(&b->sub_bytes, cost, memory_order_relaxed) + cost;
 	if (most && (all > most || s->sub_bytes + cost > most / SESSION_PART)) {
 		atomic_fetch_sub_explicit(&b->sub_bytes, cost, memory_order_relaxed);
@@ -33,7 +36,7 @@ bool quota_sub_take(struct session *s, const struct filter *f)
 
 void quota_sub_give(struct session *s, const struct filter *f)
 {
-	uint32_t cost = sub_cost(f);
+	uint32_t cost = sub_cost(s, f);
 	atomic_fetch_sub_explicit(&s->shard->b->sub_bytes, cost, memory_order_relaxed);
 	s->sub_bytes -= cost;
 	metric_add(METRIC_SUBSCRIPTION_BYTES, -(int64_t)cost);

@@ -4,6 +4,8 @@
 #include "broker/mem.h"
 #include "server/base/err.h"
 
+#define CLIENT_PART 16 /* the part of the store's queue that one client may fill */
+
 static void ticket_ready(struct receipt *r);
 
 struct ticket *ticket_new(struct shard *sh, struct principal *who, bool row)
@@ -90,6 +92,12 @@ static void ticket_finish(struct ticket *t)
 	ticket_free(t);
 }
 
+/* All wait behind what one client hands to the store: past this it is not read. */
+static size_t stored_max(const struct broker_client *c)
+{
+	return shard_limits(c->shard)->store_queue_bytes / CLIENT_PART;
+}
+
 /* Acknowledgements leave in the order in which the messages came ([MQTT-4.6.0-2]). */
 static void fifo_advance(struct broker_client *c)
 {
@@ -99,10 +107,12 @@ static void fifo_advance(struct broker_client *c)
 		if (!c->tickets)
 			c->tickets_end = &c->tickets;
 		c->n_tickets--;
+		c->tickets_stored -= t->stored;
 		ticket_finish(t);
 	}
 	/* A quarter of the window free: not every answer switches reading on and off. */
-	if (c->n_tickets <= c->receive_maximum - (c->receive_maximum + 3u) / 4u)
+	if (c->n_tickets <= c->receive_maximum - (c->receive_maximum + 3u) / 4u &&
+	        c->tickets_stored <= stored_max(c) - stored_max(c) / 4)
 		client_resume(c, PAUSE_WINDOW);
 	if (c->shard->draining && !c->tickets)
 		drain_client(c);
@@ -137,6 +147,7 @@ void tickets_detach(struct broker_client *c)
 	c->tickets = NULL;
 	c->tickets_end = &c->tickets;
 	c->n_tickets = 0;
+	c->tickets_stored = 0;
 	for (; t; t = next) {
 		next = t->next;
 		t->client = NULL;
@@ -176,6 +187,12 @@ void ticket_store(struct ticket *t, struct msg *m, struct slice topic)
 	row->qos2 = t->ack == MQTT_PUBREC;
 	row->packet_id = t->packet_id;
 	row->session = id; /* a device's client id is its id */
+	if (t->client) {
+		t->stored = (uint32_t)msg_size(m);
+		t->client->tickets_stored += t->stored;
+		if (t->client->tickets_stored > stored_max(t->client))
+			client_pause(t->client, PAUSE_WINDOW);
+	}
 	t->receipt.waiting++;
 	store->append(store->ctx, row);
 }

@@ -18,6 +18,7 @@ struct ticket {
 	struct principal *principal;
 	struct receipt receipt; /* counts what must be durable */
 	struct tether session;  /* of a QoS 2 message */
+	uint32_t stored;        /* bytes that the store was asked to keep */
 	uint16_t packet_id;
 	uint8_t ack;                 /* MQTT_PUBACK, MQTT_PUBREC, 0: none */
 	uint8_t reason;              /* MQTT 5 reason code of a refusal or of a partial success */

@@ -139,7 +139,7 @@ END_TEST
 
 START_TEST(memory_of_subscriptions)
 {
-	struct broker_limits l = {.subscription_memory = 64 * 1000};
+	struct broker_limits l = {.subscription_memory = 64 * 1200};
 	struct rig *rig = rig_new_with(3, &l);
 	struct peer *p = device(rig, 5, "d");
 	char filter[900];
@@ -161,7 +161,7 @@ START_TEST(memory_of_subscriptions)
 		struct got g;
 		snprintf(id, sizeof(id), "d%u", i);
 		struct peer *one = device(rig, 5, id);
-		send_subscribe(one, 1, filter + sizeof(filter) - 1 - 700, 0, 0);
+		send_subscribe(one, 1, filter + sizeof(filter) - 1 - 150, 0, 0);
 		ck_assert(next(one, &g) && g.type == MQTT_SUBACK);
 		granted += g.codes[0] == 0;
 	}
@@ -292,6 +292,37 @@ START_TEST(who_takes_a_little_stays)
 }
 END_TEST
 
+/* What one client hands to the store, others wait behind: it stops being read before that is much,
+ * at any QoS. */
+START_TEST(a_part_of_the_store)
+{
+	struct rig *rig = rig_new(2);
+	struct peer *zero = device(rig, 5, "zero"), *one = device(rig, 5, "one");
+	char *text = calloc(1, 40001);
+	memset(text, 'x', 40000);
+	rig->hold_store = true;
+	burst(zero, 300);
+	ck_assert_int_eq(zero->paused, 1);
+	ck_assert_uint_eq(rig->n_ops, 257);
+	send_publish(one, "t", text, 1, 1, 0);
+	ck_assert_int_eq(one->paused, 0);
+	send_publish(one, "t", text, 1, 2, 0);
+	ck_assert_int_eq(one->paused, 1);
+	expect_open(zero);
+	expect_open(one);
+	rig->hold_store = false;
+	rig_commit(rig, 1000);
+	ck_assert_int_eq(zero->paused, 0);
+	ck_assert_uint_eq(zero->in_n, 0);
+	ck_assert_uint_eq(rig->n_rows, 302);
+	expect_ack(one, MQTT_PUBACK, 1, 0);
+	expect_ack(one, MQTT_PUBACK, 2, 0);
+	ck_assert_int_eq(one->paused, 0);
+	free(text);
+	rig_free(rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("broker/limits");
@@ -305,6 +336,7 @@ int main(void)
 	tcase_add_test(t, memory_of_subscriptions);
 	tcase_add_test(t, memory_of_wills);
 	tcase_add_test(t, retained_of_one_device);
+	tcase_add_test(t, a_part_of_the_store);
 	tcase_add_test(t, who_takes_nothing_ends);
 	tcase_add_test(t, who_takes_a_little_stays);
 	suite_add_tcase(s, t);
