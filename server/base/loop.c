@@ -12,15 +12,16 @@
 
 #define HEARTBEAT_MS 500
 /*
- * While turns come fast and each finds several sockets readable, they begin at least this far
- * apart: one wake-up then serves what would have been several. Where a pause brings no more than it
- * would have without (one client that waits for each answer), there is none for a while.
+ * A loop that is busy begins its turns at least BREATH_US apart: one wake-up then serves what would
+ * have been several, and what a client sent in several pieces is read and answered at once. Busy is
+ * counted in sockets with something to read, each once a millisecond, so that a few clients that
+ * talk a lot and wait for each answer are never held up; two limits keep it from flickering. Below
+ * them nothing waits for anything.
  */
 #define BREATH_US 1000
-#define GAIN_ONE 16 /* sockets read in a turn, in sixteenths, averaged over turns */
-#define GAIN_MIN 24
-#define GAIN_START 26
-#define BREATH_REST 1024 /* turns without a pause after pauses that brought nothing */
+#define LOOK_MS 16   /* how long is counted before it is decided again */
+#define BUSY_FROM 72 /* sockets read in LOOK_MS: 4.5 a millisecond */
+#define BUSY_UNTIL 56
 
 struct loop {
 	struct event_base *base;
@@ -33,8 +34,10 @@ struct loop {
 	bool time_known;
 	uint64_t now_ms;
 	int64_t wall_us;
-	uint64_t breath_us; /* when the last turn began that could have been put off */
-	unsigned gain, rest, work;
+	uint64_t breath_us;  /* when the last turn began that could have been put off */
+	uint64_t counted_ms; /* work is counted from here on */
+	unsigned work;
+	bool busy;
 	_Atomic uint64_t heartbeat_ms;
 	atomic_bool stopping;
 	atomic_bool running;
@@ -121,7 +124,6 @@ struct loop *loop_new(unsigned index)
 		return NULL;
 	loop->index = index;
 	loop->last_hook = &loop->hooks;
-	loop->gain = GAIN_START;
 	if (mailbox_init(&loop->box) < 0)
 		goto fail;
 	loop->base = base_new();
@@ -157,50 +159,48 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
-/* Puts the turn off where that pays. Whether it did is for loop_turn to see: true if it was. */
-static bool breathe(struct loop *loop)
+static void breathe(struct loop *loop)
 {
-	if (loop->rest > 0) {
-		loop->rest--;
-		return false;
-	}
 	uint64_t now = clock_us(), due = loop->breath_us + BREATH_US;
 	loop->breath_us = now;
 	if (now >= due)
-		return false;
+		return;
 	struct timespec left = {.tv_nsec = (long)(due - now) * 1000};
 	(void)nanosleep(&left, NULL);
 	loop->breath_us = clock_us();
-	return true;
 }
 
-static void count_gain(struct loop *loop)
+void loop_note_work(struct loop *loop, uint8_t *seen)
 {
-	loop->gain = (loop->gain * 7 + loop->work * GAIN_ONE) / 8;
-	if (loop->gain < GAIN_MIN) {
-		loop->gain = GAIN_START;
-		loop->rest = BREATH_REST;
-	}
+	uint8_t now = (uint8_t)(loop_now_ms(loop) + 1); /* a mark that was never set is 0 */
+	loop->work += *seen != now;
+	*seen = now;
 }
 
-void loop_note_work(struct loop *loop)
+static void decide_busy(struct loop *loop)
 {
-	loop->work++;
+	uint64_t ms = loop->now_ms - loop->counted_ms;
+	if (ms < LOOK_MS)
+		return;
+	loop->busy = loop->work * LOOK_MS >= ms * (loop->busy ? BUSY_UNTIL : BUSY_FROM);
+	loop->work = 0;
+	loop->counted_ms = loop->now_ms;
 }
 
 static void loop_turn(struct loop *loop)
 {
-	bool breathed = breathe(loop);
-	loop->work = 0;
+	if (loop->busy)
+		breathe(loop);
 	event_base_loop(loop->base, EVLOOP_ONCE);
 	turn_time(loop);
 	mail_deliver(mailbox_take_uncleared(&loop->box));
+	/* Other loops go on with their part while this one writes. */
+	mail_flush();
 	for (struct loop_hook *h = loop->hooks; h; h = h->next)
 		h->end_of_turn(h, loop);
 	mail_flush();
+	decide_busy(loop);
 	loop->time_known = false;
-	if (breathed)
-		count_gain(loop);
 }
 
 void loop_run(struct loop *loop)

@@ -1,7 +1,8 @@
 /*
  * An event loop: one thread, one libevent base (without locks), one mailbox, a timer wheel.
- * A turn is: sockets and timers, then mail, then the end-of-turn hooks (flush connections), then
- * mail_flush. Everything here is for the loop's own thread, except where "any thread" is said.
+ * A turn is: sockets and timers, then mail, mail_flush, then the end-of-turn hooks (flush
+ * connections), mail_flush. All of it is for the loop's own thread, except where "any thread" is
+ * said.
  */
 #ifndef HF_BASE_LOOP_H
 #define HF_BASE_LOOP_H
@@ -58,9 +59,9 @@ bool loop_timer_armed(const struct loop_timer *t);
 /* Registers a hook for the end of each turn, in the order of registration; stays for good. */
 void loop_add_hook(struct loop *loop, struct loop_hook *h);
 
-/* A socket was read in this turn. Under load the loop puts its turns off by up to a millisecond, as
- * long as each of them then finds more than one. */
-void loop_note_work(struct loop *loop);
+/* A socket is being read; *seen is its mark, which is 0 at first and then the loop's. While many
+ * are read in each millisecond the loop puts its turns off by up to one. */
+void loop_note_work(struct loop *loop, uint8_t *seen);
 
 /* Aborts when the caller is not on the loop's thread (once it runs): ownership, checked. */
 void loop_assert_here(const struct loop *loop);

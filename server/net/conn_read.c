@@ -166,7 +166,7 @@ static void discard(struct conn *c)
 
 void conn_readable(struct conn *c)
 {
-	loop_note_work(c->nl->loop);
+	loop_note_work(c->nl->loop, &c->seen);
 	if (c->state == CONN_LINGERING) {
 		discard(c);
 		return;

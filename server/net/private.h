@@ -89,6 +89,7 @@ struct conn {
 	uint8_t why;      /* enum end_reason, once it ends */
 	uint8_t protocol; /* enum net_protocol */
 	uint8_t armed;    /* EV_READ, EV_WRITE: what the event waits for */
+	uint8_t seen;     /* the loop's mark: when it was read */
 	bool peer_v6 : 1;
 	bool tallied : 1;  /* counts among the connections of its address */
 	bool queued : 1;   /* on the work list */

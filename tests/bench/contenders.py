@@ -14,8 +14,11 @@ import time
 from lib.hub import Hub, Postgres, as_user, chown, sas, temp_folder, wait_for
 
 PASSWORD = "bench-password"
-# All brokers may have as much under way to one subscriber, and queue as much for it.
-WIDE = {"HOLDFAST_MQTT_MAX_INFLIGHT": "60000", "HOLDFAST_MQTT_MAX_QUEUED_MESSAGES": "100000"}
+# All brokers may have as much under way to one subscriber, and queue as much for it; and a bench makes
+# few clients do what many would.
+WIDE = {"HOLDFAST_MQTT_MAX_INFLIGHT": "60000", "HOLDFAST_MQTT_MAX_QUEUED_MESSAGES": "100000",
+        "HOLDFAST_MQTT_MAX_CONNECT_RATE": "0",
+        "HOLDFAST_HUB_THREADS": os.environ.get("HF_THREADS", "0")}
 
 
 def free_port():

@@ -288,8 +288,63 @@ START_TEST(mail_is_delivered_on_the_loop)
 }
 END_TEST
 
+/* Sockets that are read in every turn, as long as the turns are looked at. */
+struct traffic {
+	struct mail mail;
+	struct loop *loop;
+	unsigned sockets, turns, most_turns;
+	uint8_t marks[16];
+	uint64_t from_us, turn_us, shortest_us;
+};
+
+static void read_sockets(struct mail *m)
+{
+	struct traffic *t = container_of(m, struct traffic, mail);
+	uint64_t at = clock_us();
+	for (unsigned i = 0; i < t->sockets; i++)
+		loop_note_work(t->loop, &t->marks[i]);
+	if (at - t->from_us > 100000) { /* by now the loop knows */
+		if (t->turns++ > 0 && at - t->turn_us < t->shortest_us)
+			t->shortest_us = at - t->turn_us;
+		t->turn_us = at;
+	}
+	if (t->turns < t->most_turns && (t->sockets > 4 || t->shortest_us >= 500))
+		mail_post(loop_mailbox(t->loop), m);
+	else
+		loop_stop(t->loop);
+}
+
+static struct traffic traffic_run(unsigned sockets)
+{
+	struct traffic t = {
+	        .mail.deliver = read_sockets,
+	        .loop = loop_new(0),
+	        .sockets = sockets,
+	        .most_turns = 100000,
+	        .from_us = clock_us(),
+	        .shortest_us = UINT64_MAX,
+	};
+	if (sockets > 4)
+		t.most_turns = 100;
+	mail_send(loop_mailbox(t.loop), &t.mail);
+	loop_run(t.loop);
+	loop_free(t.loop);
+	return t;
+}
+
+START_TEST(a_busy_loop_puts_its_turns_off)
+{
+	struct traffic t = traffic_run(16);
+	ck_assert_uint_eq(t.turns, 100);
+	ck_assert_uint_ge(t.shortest_us, 500);
+	/* A few clients, however much they say, do not make it busy. */
+	t = traffic_run(2);
+	ck_assert_uint_lt(t.shortest_us, 500);
+}
+END_TEST
+
 UNIT_MAIN("loop", timers_fire_at_or_after_their_time, a_cancelled_timer_is_silent,
         a_timer_may_cancel_its_neighbour, a_timer_may_arm_itself_again, a_long_stall_loses_nothing,
         the_next_slot_is_known, a_loop_runs_timers_and_hooks, two_loops_play_with_a_mail,
         an_idle_loop_has_a_heartbeat, a_stop_before_the_start_is_kept,
-        mail_is_delivered_on_the_loop)
+        mail_is_delivered_on_the_loop, a_busy_loop_puts_its_turns_off)
