@@ -36,6 +36,8 @@ struct broker_limits {
 	size_t output_soft_bytes, output_hard_bytes;
 	size_t store_queue_bytes;   /* past this backlog publishers are not read */
 	unsigned lookup_ms;         /* for an answer of the store that somebody waits for */
+	unsigned command_depth;     /* most commands that wait for a device */
+	unsigned command_ttl;       /* s; expiry of commands that have none; 0: none */
 	unsigned max_queued_age;    /* s; queued messages that are older are dropped; 0: none is */
 	char *const *store_filters; /* telemetry.store; copied */
 	unsigned n_store_filters;

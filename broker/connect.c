@@ -3,6 +3,7 @@
  * is asked), what the store remembers of it, and whose place it takes.
  */
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
 #include "broker/rate.h"
@@ -254,6 +255,7 @@ static void admit(struct broker_client *c, struct connecting *k, struct session 
 	client_resume(c, PAUSE_CONNECT);
 	client_watch(c);
 	out_pump(s);
+	commands_pump(s);
 }
 
 /* The will's message: delay and expiry, which may stand between the other properties, stay behind.

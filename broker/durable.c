@@ -148,7 +148,8 @@ void durable_restored(
 {
 	struct durable *d = durable_new(s, row->id);
 	d->cold = d->fresh = true;
-	d->due = row->offline_us == 0 ? DUE_TOUCH : DUE_NOTHING; /* nobody is there any more */
+	d->had_client = row->offline_us == 0;
+	d->due = d->had_client ? DUE_TOUCH : DUE_NOTHING; /* nobody is there any more */
 	d->will_tag = will_tag(&row->will);
 	d->stored_to = queue->last;
 	d->tail_count = queue->count;

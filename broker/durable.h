@@ -19,6 +19,7 @@ struct durable {
 	/* One write of the row is under way at most; what changes meanwhile goes with the next. */
 	struct session_keep *writing;
 	uint8_t due;             /* enum durable_due */
+	bool had_client;         /* restored: somebody was connected when the hub stopped */
 	bool cold;               /* restored, and nobody has come back to it yet */
 	bool other_principal;    /* than in the row as last written */
 	uint64_t will_tag;       /* tells the will of the row as last written; 0: none */

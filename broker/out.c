@@ -1,6 +1,7 @@
 #include "broker/out.h"
 
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "broker/queue_store.h"
 #include "broker/share.h"
@@ -453,6 +454,8 @@ void out_pump(struct session *s)
 	}
 	if (s->durable)
 		tail_pump(s);
+	if (s->commands_wait)
+		commands_pump(s);
 	share_tell(s);
 }
 
@@ -463,6 +466,31 @@ void out_restart(struct session *s)
 	box->unsettled = 0;
 	for (uint32_t i = 0; i < box->flight.count; i++)
 		out_ring_at(&box->flight, i)->flags |= OUT_UNSENT;
+}
+
+/* ---- commands ---- */
+
+bool out_command_room(const struct session *s)
+{
+	const struct broker_client *c = session_writable(s);
+	return c && flight_has_room(c, &s->out) && s->out.resend == s->out.flight.count;
+}
+
+bool out_command(struct session *s, const struct out_spec *d, uint64_t n, bool again)
+{
+	struct out o = {0};
+	if (!out_command_room(s))
+		return false;
+	if (d->qos == 0) {
+		deliver_qos0(s, d);
+		return true;
+	}
+	if (!out_fill(&o, d))
+		return false;
+	o.n = n;
+	o.flags |= (uint8_t)(OUT_COMMAND | (again ? OUT_AGAIN : 0));
+	flight_take(s, &o);
+	return true;
 }
 
 /* ---- what the store had ---- */
@@ -646,6 +674,8 @@ static void ring_clear(struct session *s, struct out_ring *r, uint8_t give_back)
 		if (o->group && o->msg && o->qos <= give_back)
 			share_return(s->shard, filter_text(o->group), o->msg,
 			        o->append ? append_waits(o->append) : NULL);
+		if (o->flags & OUT_COMMAND)
+			command_back(s, o->n);
 		out_clear(s->shard, o);
 	}
 	out_ring_free(r);

@@ -27,7 +27,8 @@ enum {
 	OUT_RELEASED = 4, /* PUBREC came, PUBREL was sent: msg is gone */
 	OUT_COMMIT =
 	        8, /* waits for the store before it (or, when it is released, PUBREL) is sent */
-	OUT_AGAIN = 16, /* an earlier hub may have sent it */
+	OUT_AGAIN = 16,   /* an earlier hub, or session, may have sent it */
+	OUT_COMMAND = 32, /* n is its number among the device's commands */
 };
 
 struct out {
@@ -77,6 +78,10 @@ void out_restart(struct session *s);
 void out_acked(struct session *s, uint16_t packet_id, uint8_t reason);
 void out_received(struct session *s, uint16_t packet_id, uint8_t reason);
 void out_completed(struct session *s, uint16_t packet_id);
+/* Sends command n of the device (d: qos 0 or 1) if there is room for it now. again: it may have
+ * been sent before. */
+bool out_command(struct session *s, const struct out_spec *d, uint64_t n, bool again);
+bool out_command_room(const struct session *s);
 /* Whether a message would be sent at once. */
 bool out_has_room(const struct session *s);
 /* The store has noted what a message in flight waited for; ok: it did. */

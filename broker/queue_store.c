@@ -1,6 +1,7 @@
 #include "broker/queue_store.h"
 
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
@@ -141,7 +142,9 @@ void queue_note(struct session *s, enum queue_op op, uint64_t n, uint16_t packet
 void queue_settle(struct session *s, struct out *o)
 {
 	struct append *a = o->append;
-	if (!a || (a->answered && a->ask.written)) {
+	if (o->flags & OUT_COMMAND)
+		command_settled(s, o->n);
+	else if (!a || (a->answered && a->ask.written)) {
 		queue_remove(s->shard, s->durable->id, o->n);
 	} else if (!a->answered) {
 		atomic_store_explicit(&a->ask.settled, true, memory_order_release);

@@ -3,6 +3,7 @@
  * carried out. Rechecks of all sessions go in slices, a turn each.
  */
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "server/base/err.h"
 
@@ -181,6 +182,7 @@ static void gone_arrived(struct mail *mail)
 	struct shard *sh = m->shard;
 	struct session *s, *next;
 	connect_note_change(sh);
+	commands_forget(sh, m->device_key);
 	for (s = LIST_FIRST(&sh->session_list); s; s = next) {
 		next = LIST_NEXT(s, all);
 		if (s->principal->device_key != m->device_key)

@@ -3,6 +3,7 @@
  * thread may put everything where it belongs; what the loops have to do about it comes by mail.
  */
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
@@ -10,7 +11,7 @@
 struct restore {
 	struct broker *b;
 	struct map by_id; /* the sessions, for their subscriptions */
-	size_t sessions, subs, retained, left_out;
+	size_t sessions, subs, commands, retained, left_out;
 };
 
 static int take_session(void *ctx, const struct session_row *row, const struct queue_stats *queue)
@@ -49,11 +50,9 @@ static int take_sub(void *ctx, const struct sub_write *sub)
 static int take_commands(
         void *ctx, uint64_t device_key, struct slice device_id, const struct queue_stats *queue)
 {
-	(void)ctx;
-	(void)device_key;
-	(void)device_id;
-	(void)queue;
-	return 0;
+	struct restore *r = ctx;
+	r->commands += queue->count;
+	return commands_restored(r->b, device_key, device_id, queue);
 }
 
 static int take_retained(void *ctx, struct msg *m)
@@ -99,7 +98,8 @@ int broker_restore(struct broker *b)
 	if (err)
 		return err;
 	log_info("sessions restored", F_U64("sessions", r.sessions), F_U64("subscriptions", r.subs),
-	        F_U64("retained", r.retained), F_U64("leftOut", r.left_out));
+	        F_U64("commands", r.commands), F_U64("retained", r.retained),
+	        F_U64("leftOut", r.left_out));
 	for (unsigned i = 0; i < b->n; i++) {
 		struct restored_mail *m = mem_new(sizeof(*m));
 		m->mail.deliver = restored_arrived;

@@ -70,6 +70,7 @@ struct session {
 	uint64_t member; /* number in shared groups, 0: in none */
 	uint32_t expiry; /* s; UINT32_MAX: never */
 	unsigned n_subs, n_shared;
+	bool commands_wait;         /* for room in the flight */
 	uint32_t sub_bytes;         /* what its subscriptions count for */
 	unsigned match;             /* its place among the matches of the message being routed */
 	struct share_member *share; /* NULL: it never was in a group */

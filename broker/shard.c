@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "broker/rate.h"
 #include "broker/share.h"
@@ -112,6 +113,7 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		sh->others[i] = (struct remote){ROUTE_REMOTE, i};
 	map_init(&sh->sessions);
+	map_init(&sh->commands);
 	map_init(&sh->members);
 	map_init(&sh->filters);
 	map_init(&sh->held);
@@ -177,6 +179,7 @@ static void shard_done(struct shard *sh)
 		s->client = NULL;
 		session_discard(s);
 	}
+	commands_free(sh);
 	share_groups_free(sh);
 	route_notes_free(sh);
 	index_free(sh->subs);

@@ -56,7 +56,8 @@ struct shard {
 	struct session *recheck_next; /* where a recheck of all goes on */
 	struct mail recheck_mail;
 	bool recheck_running;
-	struct map members; /* sessions with shared subscriptions, by their number */
+	struct map commands; /* of devices whose home is here, by device key */
+	struct map members;  /* sessions with shared subscriptions, by their number */
 	uint64_t next_member;
 	struct map rates; /* of devices, by id: see rate.h */
 	struct rate_list rate_list;

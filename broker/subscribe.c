@@ -7,6 +7,7 @@
 
 #include <assert.h>
 
+#include "broker/command.h"
 #include "broker/levels.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
@@ -268,6 +269,7 @@ static void job_done(struct sub_job *job)
 		            slice_make(job->codes, job->n_items)) == 0)
 			client_send(c, b);
 		replay(c->session, job);
+		commands_pump(c->session);
 		client_resume(c, PAUSE_SUBSCRIBE);
 	} else if (c) {
 		c->sub_job = NULL;

@@ -167,6 +167,8 @@ static struct broker_limits broker_limits_of(const struct config *c)
 	        .output_hard_bytes = (size_t)c->mqtt_output_hard_bytes,
 	        .store_queue_bytes = (size_t)c->storage_queue_bytes,
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
+	        .command_depth = (unsigned)c->commands_max_depth,
+	        .command_ttl = (unsigned)c->commands_ttl,
 	        .max_queued_age = (unsigned)c->mqtt_max_queued_age,
 	        .store_filters = c->telemetry_store.items,
 	        .n_store_filters = c->telemetry_store.n,

@@ -518,6 +518,7 @@ static struct rig *rig_new_kept(
 	DEFAULT(output_hard_bytes, 8388608);
 	DEFAULT(store_queue_bytes, 1000000);
 	DEFAULT(lookup_ms, 300);
+	DEFAULT(command_depth, 50);
 #undef DEFAULT
 	if (!l->store_filters) {
 		l->store_filters = filters;
