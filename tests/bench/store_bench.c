@@ -1,11 +1,11 @@
 /*
- * The store stage alone: rows through the lanes' port (sealed, committed, answered) beside a bare
- * INSERT … unnest and a binary COPY of rows of the same size in the same batches, over as many
- * connections as there are lanes, in interleaved rounds. Prints rows a second, their ratio, and the
- * processor time of this process for a row.
- *   store_bench OWNER_URL HUB_URL FOLDER [rows] [rounds]
- * OWNER_URL, HUB_URL: an empty database, an owner's and the hub's role of it. FOLDER: with the
- * files master.key, owner.token and owner.connection.
+ * The store stage alone: rows through the lanes' port (sealed, committed, answered), and messages
+ * that are queued and then removed again (two commits), beside a bare INSERT … unnest and a binary
+ * COPY of rows of the same size in the same batches, over as many connections as there are lanes,
+ * in interleaved rounds. Prints rows a second, their ratio, and the processor time of this process
+ * for a row. store_bench OWNER_URL HUB_URL FOLDER [rows] [rounds] OWNER_URL, HUB_URL: an empty
+ * database, an owner's and the hub's role of it. FOLDER: with the files master.key, owner.token and
+ * owner.connection.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -32,6 +32,7 @@ struct bench {
 	unsigned rows;
 	struct storage *storage;
 	struct telemetry_store store;
+	struct session_store sessions;
 	uint64_t devices[DEVICES];
 	struct mailbox box;
 };
@@ -59,6 +60,9 @@ static double cpu_seconds(void)
 
 struct flight {
 	struct telemetry_row row;
+	struct queue_append append;
+	struct queue_write removal;
+	struct bench *bench;
 	unsigned *answered;
 };
 
@@ -80,16 +84,59 @@ static void send_row(struct bench *b, struct flight *f, unsigned i)
 	b->store.append(b->store.ctx, &f->row);
 }
 
+static void removed(struct mail *m)
+{
+	struct flight *f = container_of(m, struct flight, removal.req.mail);
+
+	if (f->removal.req.err != 0)
+		die("a message was not removed");
+	++*f->answered;
+}
+
+static void queued(struct mail *m)
+{
+	struct flight *f = container_of(m, struct flight, append.req.mail);
+
+	if (f->append.req.err != 0)
+		die("a message was not queued");
+	f->removal = (struct queue_write){
+	        .req = {.mail = {.deliver = removed}, .reply_to = &f->bench->box},
+	        .op = QUEUE_REMOVE,
+	        .queue = f->append.queue,
+	        .n = f->append.n,
+	};
+	f->bench->sessions.queue_write(f->bench->sessions.ctx, &f->removal);
+}
+
+/* Of the device, to a queue of its own. */
+static void send_queued(struct bench *b, struct flight *f, unsigned i)
+{
+	static uint64_t n;
+
+	f->row.msg->device_key = b->devices[i % DEVICES];
+	f->row.msg->received_us = clock_wall_us();
+	f->append = (struct queue_append){
+	        .req = {.mail = {.deliver = queued}, .reply_to = &b->box},
+	        .queue = COMMAND_QUEUE(b->devices[i % DEVICES]),
+	        .n = ++n,
+	        .msg = f->row.msg,
+	        .qos = 1,
+	};
+	b->sessions.queue_append(b->sessions.ctx, &f->append);
+}
+
 /* In waves of half: while one is answered, the other is under way. A row is used again when its
  * whole half was answered. */
 static void wait_for(struct bench *b, const unsigned *done, unsigned n)
 {
 	while (*done < n)
-		if (mailbox_wait(&b->box, 1000))
+		if (mailbox_wait(&b->box, 1000)) {
 			mailbox_run(&b->box);
+			mail_flush();
+		}
 }
 
-static void run_lanes(struct bench *b)
+static void run_lanes(struct bench *b, void (*send)(struct bench *b, struct flight *f, unsigned i))
 {
 	static struct flight flights[2][WAVE];
 	unsigned done[2] = {0}, sent[2] = {0};
@@ -100,6 +147,7 @@ static void run_lanes(struct bench *b)
 		struct flight *f = &flights[i / WAVE][i % WAVE];
 
 		f->answered = &done[i / WAVE];
+		f->bench = b;
 		f->row.msg = msg_new(SLICE_LIT("devices/d001/messages/events/"), SLICE_LIT(""),
 		        slice_make(payload, sizeof(payload)));
 		f->row.topic = msg_topic(f->row.msg);
@@ -110,7 +158,7 @@ static void run_lanes(struct bench *b)
 
 		wait_for(b, &done[half], sent[half]);
 		for (unsigned i = 0; i < WAVE; i++)
-			send_row(b, &flights[half][i], i);
+			send(b, &flights[half][i], i);
 		sent[half] += WAVE;
 		mail_flush();
 	}
@@ -270,6 +318,7 @@ static void set_up(struct bench *b, const char *folder)
 	if (storage_start(b->storage, &none) < 0 || mailbox_init(&b->box) < 0)
 		die("the store does not start");
 	b->store = storage_telemetry(b->storage);
+	b->sessions = storage_sessions(b->storage);
 	struct registry_store registry = storage_registry(b->storage);
 	for (unsigned i = 0; i < DEVICES; i++) {
 		struct device_record d = {.enabled = true, .primary.len = 64, .secondary.len = 64};
@@ -281,15 +330,17 @@ static void set_up(struct bench *b, const char *folder)
 	}
 }
 
+enum { LANES_ROWS, LANES_QUEUED, INSERT, COPY, MEASURED };
+
 static struct result timed(struct bench *b, int kind)
 {
 	double cpu = cpu_seconds();
 	uint64_t start = clock_us();
 
-	if (kind == 0)
-		run_lanes(b);
+	if (kind == LANES_ROWS || kind == LANES_QUEUED)
+		run_lanes(b, kind == LANES_ROWS ? send_row : send_queued);
 	else
-		run_bare(b, kind == 1 ? BARE_INSERT : BARE_COPY);
+		run_bare(b, kind == INSERT ? BARE_INSERT : BARE_COPY);
 	return (struct result){(double)(clock_us() - start) / 1e6, cpu_seconds() - cpu};
 }
 
@@ -310,8 +361,8 @@ static double median(double *v, unsigned n)
 
 int main(int argc, char **argv)
 {
-	static const char *const names[3] = {"lanes", "insert", "copy"};
-	static double rate[3][MAX_ROUNDS], cpu[3][MAX_ROUNDS], ratio[2][MAX_ROUNDS];
+	static const char *const names[MEASURED] = {"lanes", "queued", "insert", "copy"};
+	static double rate[MEASURED][MAX_ROUNDS], cpu[MEASURED][MAX_ROUNDS], ratio[2][MAX_ROUNDS];
 	struct bench b = {.rows = 100 * BATCH};
 	unsigned rounds = 5;
 
@@ -327,16 +378,16 @@ int main(int argc, char **argv)
 		die("rows and rounds must be positive, rounds at most 99");
 	set_up(&b, argv[3]);
 	for (unsigned r = 0; r < rounds; r++) {
-		for (int kind = 0; kind < 3; kind++) {
+		for (int kind = 0; kind < MEASURED; kind++) {
 			struct result t = timed(&b, kind);
 
 			rate[kind][r] = b.rows / t.seconds;
 			cpu[kind][r] = t.cpu * 1e6 / b.rows;
 		}
-		ratio[0][r] = rate[0][r] / rate[1][r];
-		ratio[1][r] = rate[0][r] / rate[2][r];
+		ratio[0][r] = rate[LANES_ROWS][r] / rate[INSERT][r];
+		ratio[1][r] = rate[LANES_ROWS][r] / rate[COPY][r];
 	}
-	for (int kind = 0; kind < 3; kind++)
+	for (int kind = 0; kind < MEASURED; kind++)
 		printf("%-7s %8.0f rows/s  client %.2f us/row\n", names[kind],
 		        median(rate[kind], rounds), median(cpu[kind], rounds));
 	printf("lanes/insert %.2f  lanes/copy %.2f\n", median(ratio[0], rounds),

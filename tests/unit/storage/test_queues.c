@@ -187,10 +187,12 @@ START_TEST(keeps_nothing_of_a_device_that_is_gone)
 	start();
 	fx_device(&sx.f, "d1", &d);
 	ck_assert_int_eq(sx_append(Q1, 1, d.device_key, "shredded"), 0);
+	ck_assert_int_eq(sx_append(Q2, 1, d.device_key, "another lane"), 0);
 	ck_assert_int_eq(sx_append(Q1, 2, 0, "kept"), 0);
 	ck_assert_int_eq(sx_append(COMMAND_QUEUE(d.device_key), 1, 0, "command"), 0);
 	ck_assert_int_eq(sx.f.registry.device_delete(sx.f.registry.ctx, "d1", any), 0);
 	ck_assert_int_eq(sx_append(Q1, 3, d.device_key, "late"), ERR_NOT_FOUND);
+	ck_assert_int_eq(sx_append(Q2, 2, d.device_key, "late"), ERR_NOT_FOUND);
 	ck_assert_int_eq(sx_retain(d.device_key, "t", "late"), ERR_NOT_FOUND);
 	/* There, but nobody can read it. */
 	ck_assert_str_eq(sx_queue(Q1), "1:! 2:kept");
