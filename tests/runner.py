@@ -223,6 +223,23 @@ class Runner:
         seconds = 600 if self.soak else 5
         self.run(Suite("fuzz", ["tests/fuzz/run", "--seconds", str(seconds)], 1200 + 20 * seconds))
 
+    def sanitized_hub(self, san):
+        """Builds a hub with a sanitizer. The environment that runs it, or None."""
+        if not self.make(f"the hub with {san}", "all", f"SAN={san}"):
+            return None
+        stage = os.path.join(ROOT, "build", san)
+        # The program looks for its migrations beside itself.
+        shutil.copytree(os.path.join(ROOT, "migrations"), os.path.join(stage, "migrations"),
+                        dirs_exist_ok=True)
+        return dict(sanitizer_options("report"), HF_BIN=os.path.join(stage, "holdfast"),
+                    HF_SANITIZER=san)
+
+    def mutate(self):
+        seconds = 1800 if self.soak else 20
+        if self.wants("mutate") and (env := self.sanitized_hub("asan")):
+            self.run(Suite("mutate", ["tests/fuzz/mutate", "--seconds", str(seconds)],
+                           seconds + 300, env=env))
+
     def all(self):
         self.lint()
         self.unit()
@@ -230,26 +247,21 @@ class Runner:
         if self.hub():
             self.on_hub()
         self.fuzz()
+        self.mutate()
 
     def all_soak(self):
         if self.hub():
             self.on_hub()
         self.fuzz()
+        self.mutate()
 
     def all_sanitized(self):
         """Everything under both sanitizers; a hub's reports are files in HF_TMP."""
         for san in ("asan", "tsan"):
             self.unit(f"unit-{san}", san)
             names = [f"{kind}-{san}" for kind in ("integ", "wire", "fault")]
-            if any(map(self.wants_some, names)) and self.make(f"the hub with {san}", "all",
-                                                              f"SAN={san}"):
-                stage = os.path.join(ROOT, "build", san)
-                # The program looks for its migrations beside itself.
-                shutil.copytree(os.path.join(ROOT, "migrations"), os.path.join(stage, "migrations"),
-                                dirs_exist_ok=True)
-                self.on_hub(dict(sanitizer_options("report"),
-                                 HF_BIN=os.path.join(stage, "holdfast"), HF_SANITIZER=san),
-                            f"-{san}")
+            if any(map(self.wants_some, names)) and (env := self.sanitized_hub(san)):
+                self.on_hub(env, f"-{san}")
 
 
 def sanitizer_options(log):
