@@ -200,6 +200,7 @@ static struct net_limits net_limits_of(const struct config *c)
 {
 	return (struct net_limits){
 	        .handshake_ms = (unsigned)c->mqtt_connect_timeout * 1000,
+	        .partial_bytes = (size_t)c->net_partial_bytes,
 	        .max_connections = (size_t)c->hub_max_connections,
 	        .listener_connections = (size_t)c->hub_max_listener_connections,
 	        .address_connections = (size_t)c->hub_max_address_connections,

@@ -101,6 +101,7 @@ static void conn_link(struct conn *c)
 void conn_tell(struct conn *c)
 {
 	c->told = true;
+	partial_end(c);
 	buf_wipe(&c->tail);
 	metric_inc_by(METRIC_CONNECTIONS_ENDED, c->why);
 	char peer[CONN_PEER_LEN];
@@ -124,6 +125,7 @@ void conn_die(struct conn *c)
 	c->armed = 0;
 	loop_timer_cancel(&c->timer);
 	conn_drop_output(c);
+	partial_end(c);
 	buf_wipe(&c->tail);
 	ws_free(c);
 	tls_conn_free(c);
@@ -200,6 +202,7 @@ static void conn_arrive(struct mail *m)
 static void conn_depart(struct conn *c)
 {
 	conn_arm_strictly(c); /* takes the event off */
+	partial_end(c);
 	conn_unlink(c);
 	c->nl = c->to;
 	c->mail.deliver = conn_arrive;

@@ -196,6 +196,8 @@ void conn_readable(struct conn *c)
 	if (c->state == CONN_HANDSHAKE && c->gone)
 		conn_close(c, c->why);
 	conn_offered(c);
+	if (c->tail.size > 0 || c->partial)
+		partial_note(c);
 }
 
 void conn_offer_tail(struct conn *c)
@@ -204,4 +206,6 @@ void conn_offer_tail(struct conn *c)
 	if (may_offer(c, in.n))
 		buf_consume(&c->tail, conn_offer(c, in));
 	conn_offered(c);
+	if (c->tail.size > 0 || c->partial)
+		partial_note(c);
 }

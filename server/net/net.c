@@ -49,6 +49,7 @@ static struct net_loop *net_loop_new(struct net *net, struct loop *loop)
 	nl->net = net;
 	nl->loop = loop;
 	nl->work_last = &nl->work;
+	nl->partials_last = &nl->partials;
 	nl->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	event_assign(&nl->wake, loop_event_base(loop), -1, 0, on_wake, nl);
 	nl->hook.end_of_turn = end_of_turn;
@@ -110,6 +111,8 @@ void net_free(struct net *net)
 void net_set_limits(struct net *net, const struct net_limits *limits)
 {
 	atomic_store_explicit(&net->handshake_ms, limits->handshake_ms, memory_order_relaxed);
+	atomic_store_explicit(&net->partial_bytes,
+	        limits->partial_bytes ? limits->partial_bytes : SIZE_MAX, memory_order_relaxed);
 	atomic_store_explicit(&net->max_connections, limits->max_connections, memory_order_relaxed);
 	atomic_store_explicit(
 	        &net->listener_connections, limits->listener_connections, memory_order_relaxed);

@@ -13,6 +13,9 @@ struct net;
 
 struct net_limits {
 	unsigned handshake_ms; /* for the TLS handshake */
+	/* Memory for what has come in part, over all connections; past it the oldest ends. 0: no
+	 * limit. */
+	size_t partial_bytes;
 	size_t max_connections;
 	size_t listener_connections; /* of one listener; 0: no limit */
 	size_t address_connections;  /* of one IPv4 address or IPv6 /64; 0: no limit */

@@ -30,6 +30,7 @@
 #define CONN_LINGER_MS 1000 /* for the peer to take the end and close too */
 
 struct listener;
+struct partial;
 struct tls;
 struct ws;
 struct ws_reader;
@@ -67,7 +68,8 @@ struct conn {
 	void *ssl;     /* tls.c's; NULL when plain, and before the first byte */
 	struct ws *ws; /* ws.c's; NULL unless WebSocket is spoken */
 	struct listener *listener;
-	struct buf tail; /* unread bytes, only while there are some */
+	struct buf tail;         /* unread bytes, only while there are some */
+	struct partial *partial; /* partial.c's, while the tail is long */
 	struct out_piece *out, *out_last;
 	struct out_piece *wire; /* ciphertext that the socket did not take */
 	size_t out_bytes;       /* in out */
@@ -111,7 +113,9 @@ struct net_loop {
 	struct conn *work, **work_last; /* those that the end of the turn looks at */
 	struct out_piece *free_small, *free_large;
 	unsigned n_free_small, n_free_large;
-	unsigned handshakes; /* gone on with in this turn */
+	unsigned handshakes;                       /* gone on with in this turn */
+	struct partial *partials, **partials_last; /* partial.c's */
+	size_t partial_bytes;
 	struct ws_reader *free_readers;
 	unsigned n_free_readers;
 	/* Accepting: wanted by any thread, applied by mail. */
@@ -133,7 +137,8 @@ struct net {
 	struct tls *tls;
 	struct listener *listeners;
 	atomic_size_t connections, max_connections, listener_connections, address_connections;
-	struct tally *addresses; /* connections of each */
+	struct tally *addresses;     /* connections of each */
+	atomic_size_t partial_bytes; /* over all loops, an equal part for each */
 	atomic_uint handshake_ms;
 	atomic_uint_fast64_t next_id;
 };
@@ -170,6 +175,10 @@ void conn_offer_tail(struct conn *c);
 
 /* conn_proxy.c: reads in state CONN_PROXY. */
 void conn_proxy_readable(struct conn *c);
+
+/* partial.c: after the tail has changed, and before it moves to another loop or goes. */
+void partial_note(struct conn *c);
+void partial_end(struct conn *c);
 
 /* conn_write.c */
 void conn_flush(struct conn *c);
