@@ -25,7 +25,7 @@ static void on_event(HF_UNUSED evutil_socket_t fd, short what, void *arg)
 		conn_flush(c);
 		conn_queue(c);
 	}
-	if (what & EV_READ)
+	if (what & (EV_READ | EV_CLOSED))
 		conn_readable(c);
 }
 
@@ -36,7 +36,12 @@ static short events_wanted(const struct conn *c)
 	case CONN_PROXY:
 	case CONN_HANDSHAKE:
 	case CONN_LINGERING: return (short)(want | EV_READ);
-	case CONN_OPEN: return c->pauses == 0 && !c->gone ? (short)(want | EV_READ) : want;
+	case CONN_OPEN:
+		if (c->pauses == 0 || c->gone)
+			return c->gone ? want : (short)(want | EV_READ);
+		/* In a pause only what is new is told, once: that may be the peer's end. While
+		 * output waits too, a reset shows as writable. */
+		return want ? want : EV_READ | EV_CLOSED | EV_ET;
 	case CONN_FLUSHING: return want;
 	case CONN_MOVING:
 	case CONN_DEAD: return 0;
@@ -63,8 +68,10 @@ static void arm_for(struct conn *c, short want)
 
 void conn_arm(struct conn *c)
 {
-	short kept = c->state == CONN_OPEN ? c->armed & EV_READ : 0;
-	arm_for(c, (short)(events_wanted(c) | kept));
+	bool reads = (c->armed & (EV_READ | EV_WRITE)) == EV_READ;
+	if (c->state == CONN_OPEN && c->pauses > 0 && !c->blocked && reads)
+		return;
+	conn_arm_strictly(c);
 }
 
 void conn_arm_strictly(struct conn *c)

@@ -1,5 +1,7 @@
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 
 #include "server/base/err.h"
 #include "server/base/metrics.h"
@@ -164,6 +166,23 @@ static void discard(struct conn *c)
 		conn_die(c);
 }
 
+/* Something came in a pause. It stays where it is, unless it is the peer's end with nothing before
+ * it that is still to be read. */
+static void paused_readable(struct conn *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+	int unread = 0;
+	conn_arm_strictly(c);
+	if (c->state != CONN_OPEN || c->gone || poll(&p, 1, 0) <= 0)
+		return;
+	if (p.revents & (POLLERR | POLLHUP)) {
+		conn_abort(c, END_PEER_RESET);
+	} else if (buf_len(&c->tail) == 0 && ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0) {
+		conn_gone(c, END_PEER_CLOSED);
+		conn_close(c, END_PEER_CLOSED);
+	}
+}
+
 void conn_readable(struct conn *c)
 {
 	loop_note_work(c->nl->loop, &c->seen);
@@ -186,7 +205,7 @@ void conn_readable(struct conn *c)
 	bool reading = c->state == CONN_HANDSHAKE ||
 	        (c->state == CONN_OPEN && c->pauses == 0 && !c->gone);
 	if (!reading) {
-		conn_arm_strictly(c);
+		paused_readable(c);
 		return;
 	}
 	if (buf_len(&c->tail) <= NET_TAIL_INLINE)

@@ -151,8 +151,8 @@ void conn_queue(struct conn *c);
 /* The end of the turn for one connection: offers, writes, ends, frees. */
 void conn_turn_end(struct conn *c);
 /* Lets the event wait for what the connection's state needs. A pause alone leaves reading armed:
- * conn_arm_strictly takes it off when the event comes nevertheless, so that a pause which ends
- * before the peer sends more costs no system call. */
+ * conn_arm_strictly changes it when the event comes nevertheless, so that a pause which ends before
+ * the peer sends more costs no system call. */
 void conn_arm(struct conn *c);
 void conn_arm_strictly(struct conn *c);
 /* Handshake done (or none needed): the listener's owner installs a handler. */

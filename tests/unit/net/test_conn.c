@@ -279,6 +279,60 @@ START_TEST(a_pause_keeps_what_is_unread)
 }
 END_TEST
 
+/* Back-pressure may last as long as the database is away: the dead do not wait for it. */
+START_TEST(a_pause_does_not_hide_the_peers_end)
+{
+	static const enum end_reason whys[] = {END_PEER_CLOSED, END_PEER_RESET};
+	for (size_t i = 0; i < ARRAY_LEN(whys); i++) {
+		struct script s = {.on_data = ten_at_a_time, .in_cap = 16};
+		script_init(&s);
+		struct rig rig;
+		rig_start(&rig, 1, script_accept, &s);
+		struct client client = client_open(rig.plain);
+		uint8_t p[10];
+		pattern_fill(p, sizeof(p), 0);
+		client_write(&client, p, sizeof(p));
+		gate_wait(&s.called, 1);
+		if (whys[i] == END_PEER_RESET)
+			client_reset(&client);
+		else
+			client_close(&client);
+		gate_wait(&s.closed, 1);
+		ck_assert_int_eq(s.why, whys[i]);
+		rig_stop(&rig);
+	}
+}
+END_TEST
+
+static int64_t cpu_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Unread bytes and an end behind them: both stay readable, and no loop may turn for them. */
+START_TEST(a_pause_costs_no_time)
+{
+	struct script s = {.on_data = ten_at_a_time, .in_cap = 100000};
+	script_init(&s);
+	struct rig rig;
+	rig_start(&rig, 1, script_accept, &s);
+	struct client client = client_open(rig.plain);
+	static uint8_t p[60000];
+	pattern_fill(p, sizeof(p), 0);
+	client_write(&client, p, sizeof(p));
+	shutdown(client.fd, SHUT_WR);
+	gate_wait(&s.called, 1);
+	int64_t before = cpu_ms();
+	usleep(400000);
+	ck_assert_int_lt(cpu_ms() - before, 100);
+	ck_assert_uint_eq(s.closed.n, 0);
+	client_close(&client);
+	rig_stop(&rig);
+}
+END_TEST
+
 static ssize_t upper(struct conn *c, void *arg, struct slice in, HF_UNUSED size_t *need)
 {
 	struct script *s = arg;
@@ -630,8 +684,8 @@ END_TEST
 
 RIG_MAIN("conn", bytes_come_back_plain, bytes_come_back_over_tls_12, bytes_come_back_over_tls_13,
         packets_cut_anywhere_come_whole, too_much_unread_ends_the_connection,
-        a_pause_keeps_what_is_unread, a_new_handler_gets_the_rest, a_slow_reader_gets_everything,
-        references_are_given_back, a_close_lets_the_output_out,
-        a_close_does_not_wait_for_a_peer_that_never_reads, an_abort_drops_the_output,
-        a_reset_is_told, what_is_open_at_the_end_is_closed, a_connection_moves_with_its_data,
-        a_move_to_the_same_loop_is_a_call)
+        a_pause_keeps_what_is_unread, a_pause_does_not_hide_the_peers_end, a_pause_costs_no_time,
+        a_new_handler_gets_the_rest, a_slow_reader_gets_everything, references_are_given_back,
+        a_close_lets_the_output_out, a_close_does_not_wait_for_a_peer_that_never_reads,
+        an_abort_drops_the_output, a_reset_is_told, what_is_open_at_the_end_is_closed,
+        a_connection_moves_with_its_data, a_move_to_the_same_loop_is_a_call)
