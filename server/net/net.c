@@ -100,9 +100,9 @@ void net_free(struct net *net)
 {
 	if (!net)
 		return;
-	listeners_free(net);
 	for (unsigned i = 0; i < net->n_loops; i++)
 		net_loop_free(net->loops[i]);
+	listeners_free(net); /* connections count themselves there until their end */
 	tls_free(net->tls);
 	tally_free(net->addresses);
 	free(net);
