@@ -15,6 +15,7 @@
 #include "server/base/log.h"
 #include "server/base/loop.h"
 #include "server/base/metrics.h"
+#include "storage/ram/ram.h"
 
 #define LOOPS 3
 #define ACTORS 24
@@ -23,6 +24,8 @@
 struct storm {
 	struct loop *loops[LOOPS];
 	pthread_t threads[LOOPS], lane_thread;
+	struct ram_store
+	        *kept; /* with it sessions are durable, and the lane does what it is asked */
 	struct mailbox lane;
 	atomic_bool lane_stops, stop;
 	struct broker *broker;
@@ -91,10 +94,26 @@ static size_t backlog(void *ctx HF_UNUSED)
 	return clock_us() % 64 ? 0 : 1000000;
 }
 
+/* What the loops have asked the store for is done here, as by a lane. */
+static void commit_kept(struct storm *st)
+{
+	if (!st->kept)
+		return;
+	st->commits += (unsigned)ram_count(st->kept).waiting;
+	ram_set_hold(st->kept, false);
+	ram_set_hold(st->kept, !st->lane_stops);
+	mail_flush();
+}
+
 static void *lane_main(void *arg)
 {
 	struct storm *st = arg;
 	while (!st->lane_stops) {
+		commit_kept(st);
+		if (st->kept) {
+			mailbox_wait(&st->lane, 1);
+			continue;
+		}
 		mailbox_wait(&st->lane, 20);
 		for (struct mail *m = mailbox_take(&st->lane), *next; m; m = next) {
 			next = m->next;
@@ -104,6 +123,36 @@ static void *lane_main(void *arg)
 		mail_flush();
 	}
 	return NULL;
+}
+
+/* ---- commands ---- */
+
+struct order {
+	struct broker_command command;
+	char id[3];
+};
+
+static void order_done(struct broker_command *p)
+{
+	struct order *o = container_of(p, struct order, command);
+	ck_assert(p->err == 0 || p->err == ERR_QUOTA || p->err == ERR_NOT_FOUND ||
+	        p->err == ERR_CLOSED || p->err == ERR_UNAVAILABLE);
+	msg_unref(p->msg);
+	free(o);
+}
+
+static void order_send(struct storm *st, struct loop *here, unsigned name)
+{
+	char topic[32];
+	struct order *o = calloc(1, sizeof(*o));
+	snprintf(o->id, sizeof(o->id), "d%c", 'a' + (int)(name % NAMES));
+	snprintf(topic, sizeof(topic), "t/%c", 'a' + (int)(name % NAMES));
+	o->command.device_key = (uint8_t)o->id[1];
+	o->command.device_id = slice_str(o->id);
+	o->command.msg = msg_new(slice_str(topic), slice_make(NULL, 0), SLICE_LIT("go"));
+	o->command.msg->qos = 1;
+	o->command.done = order_done;
+	broker_command(st->broker, here, &o->command);
 }
 
 /* ---- actors: clients that do everything, over a transport without sockets ---- */
@@ -304,6 +353,8 @@ static void act(struct actor *a)
 		put_something(a);
 		a->packets--;
 	}
+	if (dice(a, 100) == 0)
+		order_send(st, a->loop, dice(a, 100));
 	feed(a);
 }
 
@@ -384,6 +435,9 @@ static struct broker_limits storm_limits(void)
 	        .output_soft_bytes = 100000,
 	        .output_hard_bytes = 200000,
 	        .store_queue_bytes = 1000,
+	        .lookup_ms = 2000,
+	        .command_depth = 10,
+	        .command_ttl = 60,
 	        .store_filters = filters,
 	        .n_store_filters = 1,
 	};
@@ -398,8 +452,17 @@ static void storm_start(struct storm *st, struct actor *actors)
 	for (unsigned i = 0; i < LOOPS; i++)
 		st->loops[i] = loop_new(i);
 	ck_assert_int_eq(mailbox_init(&st->lane), 0);
+	struct telemetry_store ram = store;
+	struct session_store sessions = {0};
+	if (st->kept) {
+		ram = ram_telemetry(st->kept);
+		ram.backlog_bytes = backlog;
+		sessions = ram_sessions(st->kept);
+		ram_set_hold(st->kept, true);
+	}
 	st->broker = broker_new(st->loops, LOOPS, &hooks,
-	        &(struct broker_stores){.telemetry = &store}, &limits);
+	        &(struct broker_stores){&ram, st->kept ? &sessions : NULL}, &limits);
+	ck_assert_int_eq(broker_restore(st->broker), 0);
 	for (unsigned i = 0; i < ACTORS; i++) {
 		struct actor *a = &actors[i];
 		*a = (struct actor){.storm = st, .number = i, .seed = i + 1};
@@ -429,10 +492,13 @@ static void storm_end(struct storm *st)
 		loop_stop(st->loops[i]);
 		pthread_join(st->threads[i], NULL);
 	}
+	st->lane_stops = true;
+	pthread_join(st->lane_thread, NULL);
 	/* What is still on its way: answers of the store, messages between the loops. */
 	for (bool busy = true; busy;) {
 		mail_flush();
 		busy = false;
+		commit_kept(st);
 		for (struct mail *m = mailbox_take(&st->lane), *next; m; m = next) {
 			next = m->next;
 			mail_post(container_of(m, struct request, mail)->reply_to, m);
@@ -442,17 +508,18 @@ static void storm_end(struct storm *st)
 		for (unsigned i = 0; i < LOOPS; i++)
 			busy |= mailbox_run(loop_mailbox(st->loops[i])) > 0;
 	}
-	st->lane_stops = true;
-	pthread_join(st->lane_thread, NULL);
+	if (st->kept) /* the store has exactly the sessions that there are */
+		ck_assert_int_eq(metric_read(METRIC_SESSIONS), (int)ram_count(st->kept).sessions);
 	broker_free(st->broker);
 	for (unsigned i = 0; i < LOOPS; i++)
 		loop_free(st->loops[i]);
 	mailbox_done(&st->lane);
 }
 
-START_TEST(storm)
+static void run_storm(struct ram_store *kept)
 {
 	struct storm *st = calloc(1, sizeof(*st));
+	st->kept = kept;
 	struct actor *actors = calloc(ACTORS, sizeof(*actors));
 	const char *seconds = getenv("STORM_SECONDS");
 	storm_start(st, actors);
@@ -475,6 +542,21 @@ START_TEST(storm)
 	free(actors);
 	free(st);
 }
+
+START_TEST(storm)
+{
+	run_storm(NULL);
+}
+END_TEST
+
+START_TEST(storm_of_durable_sessions)
+{
+	struct ram_store *kept = ram_new();
+	run_storm(kept);
+	ck_assert_uint_gt(ram_count(kept).written, 100);
+	run_storm(kept); /* another hub goes on with what there is */
+	ram_free(kept);
+}
 END_TEST
 
 int main(void)
@@ -487,6 +569,7 @@ int main(void)
 	suite_add_tcase(s, t);
 	tcase_set_timeout(t, 900);
 	tcase_add_test(t, storm);
+	tcase_add_test(t, storm_of_durable_sessions);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);
