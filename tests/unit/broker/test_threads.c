@@ -122,6 +122,7 @@ static void *lane_main(void *arg)
 		}
 		mail_flush();
 	}
+	crypto_thread_done();
 	return NULL;
 }
 
