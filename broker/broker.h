@@ -122,8 +122,9 @@ void broker_command(struct broker *b, struct loop *here, struct broker_command *
 /* An identity changed: every live connection of device id (or access key name, is_key) is asked for
  * by hooks.recheck; all of a device's: its modules too. */
 void broker_identity_changed(struct broker *b, bool is_key, struct slice id);
-/* A generation of a device is gone: end its connections, forget sessions and retained messages. */
-void broker_device_gone(struct broker *b, uint64_t device_key);
+/* A generation of a device is gone: end its connections, forget sessions, commands and retained
+ * messages. */
+void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key);
 /* Changes may have been missed: ask for every session's principal again. */
 void broker_recheck_all(struct broker *b);
 

@@ -57,7 +57,8 @@ static void answered(struct recheck_request *r)
 	if (err == ERR_NOT_FOUND && s->principal->kind == PRINCIPAL_KEY) {
 		key_gone(s);
 	} else if (err == ERR_NOT_FOUND) {
-		broker_device_gone(s->shard->b, s->principal->device_key);
+		broker_device_gone(
+		        s->shard->b, principal_id(s->principal), s->principal->device_key);
 		if (c)
 			client_end(c, END_DISABLED);
 	} else if (err == ERR_UNAUTHENTICATED && c) {
@@ -174,41 +175,62 @@ struct gone_mail {
 	struct mail mail;
 	struct shard *shard;
 	uint64_t device_key;
+	uint8_t len;
+	char id[];
 };
+
+static void end_gone(struct session *s)
+{
+	struct broker_client *c = s->client;
+	s->will = will_free(s->shard, s->will);
+	s->expiry = UINT32_MAX; /* so that detaching leaves the end to us */
+	if (c) {
+		client_end(c, END_DISABLED);
+		client_detach(c);
+	}
+	session_forget(s);
+}
+
+/* The device's own session is found by its name; those of modules, where there are any, are looked
+ * for. */
+static void end_gone_sessions(struct shard *sh, struct slice id, uint64_t device_key)
+{
+	struct session *s = session_find_device(sh, id), *next;
+	if (s && s->principal->device_key == device_key)
+		end_gone(s);
+	for (s = sh->n_modules > 0 ? LIST_FIRST(&sh->session_list) : NULL; s; s = next) {
+		next = LIST_NEXT(s, all);
+		if (s->principal->device_key == device_key)
+			end_gone(s);
+	}
+}
 
 static void gone_arrived(struct mail *mail)
 {
 	struct gone_mail *m = container_of(mail, struct gone_mail, mail);
 	struct shard *sh = m->shard;
-	struct session *s, *next;
+	struct slice id = slice_make(m->id, m->len);
 	connect_note_change(sh);
-	commands_forget(sh, m->device_key);
-	for (s = LIST_FIRST(&sh->session_list); s; s = next) {
-		next = LIST_NEXT(s, all);
-		if (s->principal->device_key != m->device_key)
-			continue;
-		struct broker_client *c = s->client;
-		s->will = will_free(s->shard, s->will);
-		s->expiry = UINT32_MAX; /* so that detaching leaves the end to us */
-		if (c) {
-			client_end(c, END_DISABLED);
-			client_detach(c);
-		}
-		session_forget(s);
+	if (broker_home_client(sh->b, id) == sh) {
+		commands_forget(sh, m->device_key);
+		end_gone_sessions(sh, id, m->device_key);
 	}
 	retained_forget(sh, m->device_key);
 	free(m);
 }
 
-void broker_device_gone(struct broker *b, uint64_t device_key)
+void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key)
 {
-	if (device_key == 0)
+	if (device_key == 0 || id.n > UINT8_MAX)
 		return;
 	for (unsigned i = 0; i < b->n; i++) {
-		struct gone_mail *m = mem_new(sizeof(*m));
+		struct gone_mail *m = mem_new(sizeof(*m) + id.n);
 		m->mail.deliver = gone_arrived;
 		m->shard = &b->shards[i];
 		m->device_key = device_key;
+		m->len = (uint8_t)id.n;
+		if (id.n > 0)
+			memcpy(m->id, id.p, id.n);
 		mail_send(b->shards[i].box, &m->mail);
 	}
 }

@@ -81,7 +81,7 @@ static void tell_broker(
         struct hub *hub, bool is_key, struct slice id, uint64_t device_key, bool gone)
 {
 	if (gone && !is_key)
-		broker_device_gone(hub->broker, device_key);
+		broker_device_gone(hub->broker, id, device_key);
 	else
 		broker_identity_changed(hub->broker, is_key, id);
 }

@@ -158,7 +158,7 @@ START_TEST(device_gone)
 	while (next(d, &g))
 		;
 	subscribe(s, "w", 0);
-	broker_device_gone(rig->broker, rig_device_key(rig, SLICE_LIT("d")));
+	broker_device_gone(rig->broker, SLICE_LIT("d"), rig_device_key(rig, SLICE_LIT("d")));
 	rig_step(rig);
 	expect_disconnect(d, 0x87);
 	expect_closed(d, END_DISABLED);

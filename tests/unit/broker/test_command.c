@@ -228,7 +228,7 @@ START_TEST(device_gone)
 	ram_set_hold(kept, true);
 	order_send(rig, 1, &o, "d", "y");
 	ram_device_gone(kept, key);
-	broker_device_gone(rig->broker, key);
+	broker_device_gone(rig->broker, SLICE_LIT("d"), key);
 	ram_set_hold(kept, false);
 	rig_step(rig);
 	ck_assert_int_eq(order_end(&o), ERR_NOT_FOUND);

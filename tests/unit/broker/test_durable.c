@@ -118,7 +118,7 @@ START_TEST(taken_over_before_it_is_kept)
 	p = lasting(rig, "d", "d");
 	ram_commit(kept, 1); /* its packet ids were read */
 	rig_step(rig);
-	broker_device_gone(rig->broker, rig_device_key(rig, SLICE_LIT("d")));
+	broker_device_gone(rig->broker, SLICE_LIT("d"), rig_device_key(rig, SLICE_LIT("d")));
 	rig_step(rig);
 	ck_assert(next(p, &g));
 	ck_assert_int_eq(g.reason, 0x87);

@@ -229,7 +229,7 @@ START_TEST(retained_of_one_device)
 	ck_assert_int_eq(retain(p, 12, "x"), 0x97);
 	ck_assert_int_eq(retain(p, 11, ""), 0); /* cleared */
 	ck_assert_int_eq(retain(p, 12, "x"), 0);
-	broker_device_gone(rig->broker, rig_device_key(rig, SLICE_LIT("d")));
+	broker_device_gone(rig->broker, SLICE_LIT("d"), rig_device_key(rig, SLICE_LIT("d")));
 	rig_step(rig);
 	p = device(rig, 5, "d");
 	for (unsigned i = 20; i < 30; i++)

@@ -400,7 +400,7 @@ static void bother(struct storm *st, unsigned round)
 	case 0: broker_disconnect(st->broker, SLICE_LIT("dc")); break;
 	case 1: broker_identity_changed(st->broker, false, SLICE_LIT("dd")); break;
 	case 2: broker_recheck_all(st->broker); break;
-	case 3: broker_device_gone(st->broker, 'e'); break;
+	case 3: broker_device_gone(st->broker, SLICE_LIT("de"), 'e'); break;
 	case 4: broker_identity_changed(st->broker, true, SLICE_LIT("ka")); break;
 	case 5: broker_sessions_delete(st->broker, SLICE_LIT("db"), &n); break;
 	default: break;
