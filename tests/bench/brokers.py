@@ -1,13 +1,12 @@
 """The benches that compare brokers: telemetry.store is empty, everybody forwards and nobody stores.
 
 Each takes the field of contenders, prints a table and keeps its rows in measure.results."""
-import os
 import statistics
 import threading
 import time
 
-from contenders import PASSWORD, Floor, Mosquitto, Ours, Program, named_peers, settle, tls_words
-from lib.hub import sas, temp_folder
+from contenders import Floor, Mosquitto, Ours, client_certificate, named_peers, settle
+from lib.hub import temp_folder
 from lib.mqtt import Mqtt
 from measure import FLOOR, ROUNDS, load, make_many, results, seconds, table
 
@@ -19,9 +18,16 @@ class Field:
 
     def __init__(self):
         self.ours = Ours()
+        self.idle = 0
         make_many(self.ours.hub, 1000, "p")
         self.floor = Floor(self.ours, FLOOR)
         self.peers = [Mosquitto(self.ours), *named_peers(self.ours)]
+
+    def idle_devices(self, n):
+        """Devices for clients that publish nothing."""
+        if n > self.idle:
+            make_many(self.ours.hub, n, "i")
+            self.idle = n
 
     def contenders(self, tls, floor=False):
         return [self.ours, *([self.floor] if floor else []), *(p for p in self.peers if p.tls or not tls)]
@@ -141,4 +147,134 @@ def bench_latency2(field):
         print(f"  p99: best peer {peer}; ours to its: {ratio(got, peer, 'lat_p99'):.2f}")
 
 
-BENCHES = {"publish": bench_publish, "fanin": bench_fanin, "fanout": bench_fanout, "latency2": bench_latency2}
+def connects(title, contenders, words, goals):
+    got = rounds(contenders, lambda c: load(
+        "churn", *words(c), "--id-prefix", "b", "--conns", 20, "--warmup", 0.5, pids=c.pids, label=c.name,
+        duration=seconds(2)))
+    show("handshake", title, got, [("cpu_us_conn", "us CPU", ".0f"), ("connect_s", "connects/s", ",.0f"),
+                                   ("resumed", "resumed", ".2f")], goals)
+
+
+def bench_handshake(field):
+    """CPU of connect, CONNECT, CONNACK and close, 20 at a time. Ours checks a token each time."""
+    field.idle_devices(20)
+    everybody = field.contenders(True)
+    full = ["--tls-version", "1.3"]
+    connects("connect, TLS 1.3, full handshake", everybody, lambda c: c.words(True) + full,
+             [("best", 0.85)])
+    for version in ("1.3", "1.2"):
+        connects(f"connect, TLS {version}, resumed", everybody,
+                 lambda c, v=version: c.words(True) + ["--tls-version", v, "--resume"], [("best", 1.0)])
+    folder = temp_folder("hfcert-")
+    cert, key = client_certificate(folder)
+    strict = Mosquitto(field.ours, client_ca=cert)
+    connects("connect, TLS 1.3, full, with a client certificate", [field.ours, strict],
+             lambda c: c.words(True) + full + ["--cert", cert, "--key", key], [("best", 0.8)])
+    strict.stop()
+    password = Mosquitto(field.ours, password=True)
+    connects("connect, plain, token against password", [field.ours, password],
+             lambda c: c.words(False), [("best", 0.6)])
+    password.stop()
+
+
+def ping_worst(field, stop):
+    """Connects a healthy client and pings until told to stop; returns all times in seconds."""
+    times = []
+    with Mqtt(field.ours.hub, timeout=60) as c:
+        assert c.connect("b-p0", "b-p0", field.ours.tokens[0]).code == 0
+        while not stop.is_set():
+            begin = time.monotonic()
+            c.ping(60)
+            times.append(time.monotonic() - begin)
+            time.sleep(0.01)
+    return times
+
+
+def bench_storm(field):
+    """10,000 devices connect over TLS with tokens at once; how long a client that is connected waits for
+    its PINGRESP."""
+    field.idle_devices(10000)
+    rows = []
+    for _ in range(max(1, ROUNDS // 2)):
+        stop, waits = threading.Event(), []
+        t = threading.Thread(target=lambda s=stop, w=waits: w.extend(ping_worst(field, s)))
+        t.start()
+        r = load("conn", *field.ours.words(True), "--id-prefix", "b", "--conns", 10000, "--conn-burst", 2000,
+                 "--hold", 0.5, "--keepalive", 600, pids=field.ours.pids, label="storm")
+        stop.set()
+        t.join()
+        waits.sort()
+        rows.append({"connect_s": r["connect_s"], "cpu_us_conn": r["cpu_us_conn"], "con_p99_us": r["con_p99"],
+                     "ping_ms": 1e3 * statistics.median(waits), "worst_ping_ms": 1e3 * waits[-1]})
+        time.sleep(2)
+    results["storm"] = rows
+    table("storm, 10,000 reconnects with tokens, TLS 1.3 (goal: no PINGRESP later than 2,000 ms)", [
+        ("connections a second", f"{statistics.median(r['connect_s'] for r in rows):,.0f}"),
+        ("CPU us each", f"{statistics.median(r['cpu_us_conn'] for r in rows):.0f}"),
+        ("PINGRESP of a healthy client, ms, median", f"{statistics.median(r['ping_ms'] for r in rows):.1f}"),
+        ("the worst of all rounds, ms", f"{max(r['worst_ping_ms'] for r in rows):.0f}")])
+
+
+def bench_subs(_field):
+    """Wildcard subscriptions of back ends, 100,000 in all: memory of each, and what matching costs."""
+    ours, clients, rss, rows = Ours(), [], 0, {}
+    make_many(ours.hub, 100, "p")
+
+    def cost(count):
+        runs = [load("pub", *ours.words(False), "--id-prefix", "b", "--topic", "devices/%c/t", "--pubs", 100,
+                     "--qos", 0, "--rate", 10000, "--warmup", 0.5, pids=ours.pids, label=f"{count}",
+                     duration=seconds(2)) for _ in range(ROUNDS)]
+        rows[count] = statistics.median(r["cpu_us_pub"] for r in runs)
+
+    def subscribe(k, n):
+        c = Mqtt(address=("127.0.0.1", ours.port), timeout=60)
+        assert c.connect(f"wide-{k}", "key/service", ours.tokens[1], keep_alive=0).code == 0
+        clients.append(c)
+        for at in range(0, n, 100):
+            codes = c.subscribe(*(f"devices/+/sensor-{k}-{i}/#" for i in range(at, at + 100)))
+            assert max(codes) < 0x80, codes
+    subscribe(0, 1000)
+    cost(1000)
+    rss = ours.hub.rss_kib()
+    for k in range(1, 100):
+        subscribe(k, 1000)
+    rss = (ours.hub.rss_kib() - rss) * 1024 / 99000
+    cost(100000)
+    for c in clients:
+        c.close()
+    ours.stop()
+    results["subs"] = {"bytes": rss, "cpu_us": rows, "rounds": ROUNDS}
+    table("100,000 wildcard subscriptions (goals: 200 bytes each, matching as with 1,000)", [
+        ("bytes each, sessions and index of all loops", f"{rss:.0f}"),
+        ("CPU us a message at 1,000 / 100,000", f"{rows[1000]:.2f} / {rows[100000]:.2f}"),
+        ("ratio", f"{rows[100000] / rows[1000]:.2f}")])
+
+
+def bench_durable(_field):
+    """A message to a durable session that is connected, against one that is stored: hub and PostgreSQL."""
+    stored = Ours({"HOLDFAST_TELEMETRY_STORE": "#"})
+    durable = Ours()
+    ratios, rows = [], {"stored": [], "durable": []}
+    for o in (stored, durable):
+        make_many(o.hub, 100, "p")
+    for _ in range(ROUNDS):
+        common = ["--id-prefix", "b", "--topic", "devices/%c/t", "--pubs", 100, "--rate", 5000, "--warmup", 1]
+        a = load("pub", *stored.words(True), *common, pids=stored.pids + stored.pg.pids(), label="stored")
+        b = load("pubsub", *durable.words(True), *common, "--subs", 1, "--filter", "devices/+/t", "--sub-keep",
+                 pids=durable.pids + durable.pg.pids(), label="durable")
+        rows["stored"].append(a)
+        rows["durable"].append(b)
+        ratios.append(b["cpu_us_del"] / a["cpu_us_pub"])
+    stored.stop()
+    durable.stop()
+    results["durable"] = {"rows": rows, "ratios": ratios}
+    table("5,000 messages a second over TLS, CPU us of hub and PostgreSQL a message (goal: ratio 1.5)", [
+        ("stored telemetry", f"{statistics.median(r['cpu_us_pub'] for r in rows['stored']):.0f}"),
+        ("to a durable session", f"{statistics.median(r['cpu_us_del'] for r in rows['durable']):.0f}"),
+        ("delivered / lost", f"{statistics.median(r['del_s'] for r in rows['durable']):,.0f} / "
+                             f"{sum(r['lost'] for r in rows['durable']):.0f}"),
+        ("ratio", f"{statistics.median(ratios):.2f}")])
+
+
+BENCHES = {"publish": bench_publish, "fanin": bench_fanin, "fanout": bench_fanout, "latency2": bench_latency2,
+           "handshake": bench_handshake, "storm": bench_storm, "subs": bench_subs, "durable": bench_durable}

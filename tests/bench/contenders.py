@@ -21,6 +21,16 @@ WIDE = {"HOLDFAST_MQTT_MAX_INFLIGHT": "60000", "HOLDFAST_MQTT_MAX_QUEUED_MESSAGE
         "HOLDFAST_HUB_THREADS": os.environ.get("HF_THREADS", "0")}
 
 
+def client_certificate(folder):
+    """One certificate for all clients of a bench, its own authority: [certificate, key]."""
+    names = [f"{folder}/client.pem", f"{folder}/client.key"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-subj", "/CN=client", "-days", "30", "-out", names[0], "-keyout", names[1]],
+                   check=True, capture_output=True)
+    chown(names[0])
+    return names
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -129,8 +139,8 @@ class Floor(Program):
 class Mosquitto(Program):
     """Debian's, with an open door or with a password file."""
 
-    def __init__(self, ours, password=False):
-        self.password = password
+    def __init__(self, ours, password=False, client_ca=None):
+        self.password, self.client_ca = password, client_ca
         super().__init__("mosquitto 2.0", ours, "mosquitto -c m.conf")
 
     def commands(self):
@@ -143,7 +153,8 @@ class Mosquitto(Program):
         with open(f"{self.folder}/m.conf", "w", encoding="utf8") as f:
             f.write(f"per_listener_settings false\n{door}max_inflight_messages 0\nmax_queued_messages 100000\n"
                     f"set_tcp_nodelay true\nlistener {self.port} 127.0.0.1\nlistener {self.tlsport} 127.0.0.1\n"
-                    f"certfile {self.folder}/server.pem\nkeyfile {self.folder}/server.key\n")
+                    f"certfile {self.folder}/server.pem\nkeyfile {self.folder}/server.key\n"
+                    + (f"cafile {self.client_ca}\nrequire_certificate true\n" if self.client_ca else ""))
         chown(f"{self.folder}/m.conf")
         return super().commands()
 
