@@ -109,7 +109,12 @@ void map_free(struct map *m)
 	*m = (struct map){0};
 }
 
-static struct map_slot *map_find(const struct map *m, struct slice key, uint64_t hash)
+static uint32_t key_hash(struct slice key)
+{
+	return (uint32_t)hash_bytes(key.p, key.n);
+}
+
+static struct map_slot *map_find(const struct map *m, struct slice key, uint32_t hash)
 {
 	if (m->used == 0)
 		return NULL;
@@ -127,7 +132,7 @@ void *map_get(const struct map *m, struct slice key)
 {
 	if (m->used == 0)
 		return NULL;
-	struct map_slot *s = map_find(m, key, hash_bytes(key.p, key.n));
+	struct map_slot *s = map_find(m, key, key_hash(key));
 	return s ? s->value : NULL;
 }
 
@@ -136,6 +141,8 @@ static int map_resize(struct map *m, size_t want)
 	size_t size = MAP_MIN;
 	while (size / 2 < want)
 		size *= 2;
+	if (size > UINT32_MAX)
+		return ERR_NOMEM;
 	struct map_slot *slots = calloc(size, sizeof(*slots));
 	if (!slots)
 		return ERR_NOMEM;
@@ -158,7 +165,7 @@ static int map_resize(struct map *m, size_t want)
 int map_put(struct map *m, struct slice key, void *value, void **ret_old)
 {
 	assert(value && value != MAP_GONE && key.n <= UINT32_MAX);
-	uint64_t hash = hash_bytes(key.p, key.n);
+	uint32_t hash = key_hash(key);
 	struct map_slot *s = map_find(m, key, hash);
 	if (ret_old)
 		*ret_old = s ? s->value : NULL;
@@ -187,7 +194,7 @@ void *map_remove(struct map *m, struct slice key)
 {
 	if (m->used == 0)
 		return NULL;
-	struct map_slot *s = map_find(m, key, hash_bytes(key.p, key.n));
+	struct map_slot *s = map_find(m, key, key_hash(key));
 	if (!s)
 		return NULL;
 	void *value = s->value;

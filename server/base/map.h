@@ -9,10 +9,9 @@
 #include "server/base/slice.h"
 
 struct map_slot {
-	uint64_t hash;
 	const void *key;
-	uint32_t key_len;
-	void *value; /* NULL: free; MAP_GONE: removed */
+	uint32_t key_len, hash; /* hash: of SipHash's bits as many as there can be slots */
+	void *value;            /* NULL: free; MAP_GONE: removed */
 };
 
 struct map {
