@@ -121,7 +121,7 @@ def bench_fanin(field):
 
 
 def bench_fanout(field):
-    """One publisher to 500 subscribers, 20 messages a second, QoS 1; CPU a delivery."""
+    """One publisher to 500 subscribers, 40 messages a second, QoS 1; CPU a delivery."""
     for tls in (False, True):
         got = rounds(field.contenders(tls), lambda c, t=tls: load(
             "pubsub", *c.words(t), "--id-prefix", "b", "--pubs", 1, "--subs", 500, "--topic", "devices/%c/t",
