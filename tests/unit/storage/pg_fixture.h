@@ -337,6 +337,46 @@ HF_UNUSED static bool fx_eventually(const char *url, const char *sql, unsigned m
 	return false;
 }
 
+/* From now on commits are done and their answers never come (replication to nobody). The server's
+ * processes hear of it one by one: it is so once a commit is seen to wait. */
+HF_UNUSED static void fx_hold_commits(const struct fx_store *f)
+{
+	char url[240];
+	bool held = false;
+
+	snprintf(url, sizeof(url), "%s&application_name=probe", f->admin_url);
+	fx_sql(f->admin_url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+	fx_sql(f->admin_url, "SELECT pg_reload_conf()");
+	for (unsigned i = 0; i < 20 && !held; i++) {
+		PGconn *probe = PQconnectdb(url);
+
+		PQsendQuery(probe, "SELECT pg_logical_emit_message(true, '', '')");
+		held = fx_eventually(f->admin_url,
+		        "SELECT count(*) > 0 FROM pg_stat_activity"
+		        " WHERE wait_event = 'SyncRep' AND application_name = 'probe'",
+		        500);
+		fx_sql(f->admin_url,
+		        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+		        " WHERE application_name = 'probe'");
+		PQfinish(probe);
+	}
+	ck_assert(held);
+}
+
+/* A lane waits for its commit: its connection is cut, and commits are answered again. */
+HF_UNUSED static void fx_cut_commits(const struct fx_store *f)
+{
+	ck_assert(fx_eventually(f->admin_url,
+	        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+	        " AND application_name = 'holdfast lane'",
+	        10000));
+	fx_sql(f->admin_url, "ALTER SYSTEM RESET synchronous_standby_names");
+	fx_sql(f->admin_url,
+	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+	        " WHERE application_name = 'holdfast lane' AND wait_event = 'SyncRep'");
+	fx_sql(f->admin_url, "SELECT pg_reload_conf()");
+}
+
 /* ---- devices and messages ---- */
 
 HF_UNUSED static void fx_device(struct fx_store *f, const char *id, struct device_record *ret)

@@ -108,11 +108,7 @@ START_TEST(replays_without_duplicates)
 	fx_store_start(&f, NULL);
 	fx_device(&f, "d1", &d);
 	ck_assert_int_eq(fx_store_one(&f, d.device_key, "before"), 0);
-	/* Sync replication to nobody: the commit is durable, its answer never comes. */
-	fx_sql(f.admin_url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-	fx_sql(f.admin_url, "SELECT pg_reload_conf()");
-	ck_assert(fx_eventually(f.admin_url,
-	        "SELECT current_setting('synchronous_standby_names') = 'nobody'", 5000));
+	fx_hold_commits(&f);
 
 	struct fx_row r;
 	unsigned before = f.answered;
@@ -120,15 +116,7 @@ START_TEST(replays_without_duplicates)
 	fx_row_init(&f, &r, d.device_key, "uncertain");
 	f.telemetry.append(f.telemetry.ctx, &r.row);
 	mail_flush();
-	ck_assert(fx_eventually(f.admin_url,
-	        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-	        " AND application_name = 'holdfast lane'",
-	        10000));
-	fx_sql(f.admin_url, "ALTER SYSTEM RESET synchronous_standby_names");
-	fx_sql(f.admin_url,
-	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-	        " WHERE application_name = 'holdfast lane' AND wait_event = 'SyncRep'");
-	fx_sql(f.admin_url, "SELECT pg_reload_conf()");
+	fx_cut_commits(&f);
 	ck_assert(fx_wait(&f, &f.answered, before + 1, 10000));
 	ck_assert_int_eq(r.row.err, 0);
 	ck_assert_int_gt(metric_read(METRIC_TELEMETRY_REPLAYS), replays);

@@ -327,11 +327,7 @@ START_TEST(replays_every_kind)
 	struct principal *p = sx_principal("backend", 0);
 	struct msg *m = sx_msg(0, "t", "m");
 	struct session_row row = row_of(0x3300, "K/a", p);
-	sx.f.settings.lanes = 1;
-	fx_sql(sx.f.admin_url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-	fx_sql(sx.f.admin_url, "SELECT pg_reload_conf()");
-	ck_assert(fx_eventually(sx.f.admin_url,
-	        "SELECT current_setting('synchronous_standby_names') = 'nobody'", 5000));
+	fx_hold_commits(&sx.f);
 	int64_t replays = metric_read(METRIC_TELEMETRY_REPLAYS);
 	m->qos = 2;
 	m->packet_id = 3;
@@ -343,15 +339,7 @@ START_TEST(replays_every_kind)
 	n = (struct qos2_note){.req = sx_request(), .session = SLICE_LIT("c"), .msg = m};
 	sx.port.qos2_note(sx.port.ctx, &n);
 	mail_flush();
-	ck_assert(fx_eventually(sx.f.admin_url,
-	        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-	        " AND application_name = 'holdfast lane'",
-	        10000));
-	fx_sql(sx.f.admin_url, "ALTER SYSTEM RESET synchronous_standby_names");
-	fx_sql(sx.f.admin_url,
-	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-	        " WHERE application_name = 'holdfast lane' AND wait_event = 'SyncRep'");
-	fx_sql(sx.f.admin_url, "SELECT pg_reload_conf()");
+	fx_cut_commits(&sx.f);
 	sx_wait();
 	ck_assert_int_gt(metric_read(METRIC_TELEMETRY_REPLAYS), replays);
 	ck_assert(a.req.err == 0 && a.written && w.req.err == 0 && b.req.err == 0);
