@@ -30,7 +30,7 @@ int64_t session_time(int64_t us)
 int64_t message_expires_us(const struct msg *m)
 {
 	uint64_t now = clock_ms();
-	int64_t wall = clock_wall_us();
+	int64_t wall = clock_steady_us();
 
 	if (m->expires_ms <= now)
 		return session_time(wall - 1);
@@ -41,7 +41,7 @@ int64_t message_expires_us(const struct msg *m)
 
 void message_set_expiry(struct msg *m, int64_t us)
 {
-	int64_t left = us - clock_wall_us();
+	int64_t left = us - clock_steady_us();
 	uint64_t now = clock_ms();
 
 	m->expires = true;

@@ -18,7 +18,7 @@ static const char sql[] =
         " LEFT JOIN holdfast.sessions s ON s.session_id = p.queue"
         " LEFT JOIN holdfast.devices d ON d.device_key = p.queue - 4611686018427387904"
         " LEFT JOIN holdfast.data_keys k ON k.device_key = p.device_key"
-        " WHERE p.received_at < $4 OR p.expires_at < now() AND NOT p.released"
+        " WHERE p.received_at < $4 OR p.expires_at < $5 AND NOT p.released"
         " OR p.device_key <> 0 AND k.device_key IS NULL"
         " OR s.session_id IS NULL AND d.device_key IS NULL),"
         " held AS (SELECT q.queue, q.n FROM holdfast.queue q JOIN dead ON q.queue = dead.queue"
@@ -47,6 +47,7 @@ int sweep_queues(struct storage *s, struct pg *pg, struct sweep *sw)
 	pg_put_i64(&p, sw->n);
 	pg_put_i64(&p, PAGE_ROWS);
 	pg_put_time(&p, oldest(s));
+	pg_put_time(&p, clock_steady_us());
 	int err = pg_exec(pg, sql, &p, now + POOL_STATEMENT_MS, &r);
 	if (err < 0)
 		return err;

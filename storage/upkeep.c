@@ -264,12 +264,15 @@ static int clear_leftovers(struct pg *pg)
 	        " (SELECT FROM holdfast.devices d WHERE d.device_key = s.device_key)",
 	        "DELETE FROM holdfast.subscriptions b WHERE NOT EXISTS"
 	        " (SELECT FROM holdfast.sessions s WHERE s.session_id = b.session_id)",
-	        "DELETE FROM holdfast.retained r WHERE r.expires_at < now() OR r.device_key <> 0"
-	        " AND NOT EXISTS (SELECT FROM holdfast.data_keys k"
-	        " WHERE k.device_key = r.device_key)",
 	        "DELETE FROM holdfast.hubs WHERE seen_at < now() - interval '30 days'",
 	};
-	int err = 0;
+	static const char retained[] =
+	        "DELETE FROM holdfast.retained r WHERE r.expires_at < $1 OR r.device_key <> 0"
+	        " AND NOT EXISTS (SELECT FROM holdfast.data_keys k"
+	        " WHERE k.device_key = r.device_key)";
+	struct pg_params p = {0};
+	pg_put_time(&p, clock_steady_us());
+	int err = pg_exec(pg, retained, &p, clock_ms() + POOL_STATEMENT_MS, NULL);
 
 	for (size_t i = 0; err == 0 && i < ARRAY_LEN(sql); i++)
 		err = pg_exec(pg, sql[i], NULL, clock_ms() + POOL_STATEMENT_MS, NULL);

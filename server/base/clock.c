@@ -34,6 +34,18 @@ int64_t clock_wall_us(void)
 	return (int64_t)ts.tv_sec * US + ts.tv_nsec / 1000;
 }
 
+static int64_t steady_base; /* wall clock minus monotonic clock, us */
+
+__attribute__((constructor)) static void steady_begin(void)
+{
+	steady_base = clock_wall_us() - (int64_t)clock_us();
+}
+
+int64_t clock_steady_us(void)
+{
+	return steady_base + (int64_t)clock_us();
+}
+
 static int64_t floor_div(int64_t a, int64_t b)
 {
 	return a / b - (a % b < 0);

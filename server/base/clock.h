@@ -11,6 +11,10 @@
 uint64_t clock_ms(void); /* monotonic */
 uint64_t clock_us(void); /* monotonic */
 int64_t clock_wall_us(void);
+/* The wall clock as it was when the process began, and what the monotonic clock has counted since:
+ * it does not jump. For times that must outlast the process and that no step of the wall clock may
+ * move while it runs. */
+int64_t clock_steady_us(void);
 
 #define CLOCK_RFC3339_LEN 25 /* "2026-11-22T18:40:26.123Z" and NUL */
 /* Writes RFC 3339 in UTC with milliseconds. us: wall-clock microseconds since 1970, years 1 to

@@ -86,5 +86,19 @@ START_TEST(clocks_go_forward)
 }
 END_TEST
 
+/* It begins as the wall clock and goes on as the monotonic one. */
+START_TEST(the_steady_clock_is_both)
+{
+	int64_t wall = clock_wall_us(), steady = clock_steady_us();
+	ck_assert_int_lt(wall > steady ? wall - steady : steady - wall, 5000000);
+	uint64_t from = clock_us();
+	while (clock_us() - from < 20000)
+		;
+	int64_t went = clock_steady_us() - steady;
+	ck_assert_int_ge(went, 20000);
+	ck_assert_int_le(went, (int64_t)(clock_us() - from) + 1000000);
+}
+END_TEST
+
 UNIT_MAIN("clock", times_are_written_and_read_back, every_form_of_rfc_3339,
-        what_is_no_time_is_refused, clocks_go_forward)
+        what_is_no_time_is_refused, clocks_go_forward, the_steady_clock_is_both)

@@ -229,6 +229,26 @@ START_TEST(addresses_and_listeners_have_a_part)
 }
 END_TEST
 
+/* What is open when all ends is closed before what it counts for goes. */
+START_TEST(the_end_comes_with_connections_open)
+{
+	struct counted k;
+	struct rig rig;
+	start(&rig, 2, &k);
+	struct client in[4];
+	for (unsigned i = 0; i < 4; i++)
+		in[i] = client_open(i % 2 ? rig.plain : rig.tls);
+	gate_wait(&k.opened, 2);
+	while (net_connections(rig.net) < 4)
+		sched_yield();
+	rig_stop(&rig);
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert(client_at_end(&in[i]));
+		client_close(&in[i]);
+	}
+}
+END_TEST
+
 START_TEST(stopping_closes_the_listeners)
 {
 	struct counted k;
@@ -336,4 +356,5 @@ END_TEST
 
 RIG_MAIN("listener", addresses_are_numbers, an_address_in_use_is_seen, every_loop_accepts,
         ipv6_is_its_own, the_limit_holds, addresses_and_listeners_have_a_part,
-        stopping_closes_the_listeners, it_lives_without_descriptors)
+        the_end_comes_with_connections_open, stopping_closes_the_listeners,
+        it_lives_without_descriptors)
