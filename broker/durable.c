@@ -181,6 +181,8 @@ void durable_end(struct session *s)
 		return;
 	if (d->leaving)
 		will_let_go(TAKE_PTR(d->leaving), true);
+	else if (s->share && d->loaded_to < d->stored_to && d->tail_count > 0)
+		farewell(s);
 	else
 		durable_forget(s->shard, d->id);
 	durable_discard(s);

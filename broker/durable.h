@@ -43,6 +43,9 @@ void durable_write(struct session *s);
 void durable_write_due(struct session *s);
 /* The session has ended: the store forgets it too (its will, if it is on its way, comes first). */
 void durable_end(struct session *s);
+/* farewell.c: asks the store to forget the session when the messages of shared groups in its tail
+ * have gone to other members. */
+void farewell(struct session *s);
 /* Frees it, the store hears nothing. */
 void durable_discard(struct session *s);
 /* Asks the store to forget a session. */

@@ -466,20 +466,6 @@ static void rig_free(struct rig *rig)
 	free(rig);
 }
 
-/* The hub is killed: what the store has not answered never happened. Another one starts. */
-static HF_UNUSED struct rig *rig_kill(struct rig *rig)
-{
-	struct ram_store *kept = rig->kept;
-	struct broker_limits limits = rig->limits;
-	unsigned n = rig->n;
-	mail_flush();
-	ram_crash(kept);
-	rig_free(rig);
-	ram_set_available(kept, true);
-	ram_revive(kept);
-	return rig_new_kept(n, &limits, kept);
-}
-
 /* ---- a client ---- */
 
 static HF_UNUSED struct peer *peer_open(struct rig *rig, unsigned loop)

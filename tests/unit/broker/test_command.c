@@ -1,16 +1,5 @@
 /* Commands: kept until the device has them, in order, within limits. */
-#include "tests/unit/broker/rig.h"
-
-static struct ram_store *kept;
-
-static void setup(void)
-{
-	kept = ram_new();
-}
-static void teardown(void)
-{
-	ram_free(kept);
-}
+#include "tests/unit/broker/kept.h"
 
 struct order {
 	struct broker_command command;

@@ -1,16 +1,5 @@
 /* Sessions that outlive the hub: their rows, subscriptions, wills, and what is retained. */
-#include "tests/unit/broker/rig.h"
-
-static struct ram_store *kept;
-
-static void setup(void)
-{
-	kept = ram_new();
-}
-static void teardown(void)
-{
-	ram_free(kept);
-}
+#include "tests/unit/broker/kept.h"
 
 /* A client that comes (back) to its session. */
 static struct peer *lasting(struct rig *rig, const char *id, const char *user)

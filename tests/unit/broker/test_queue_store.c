@@ -1,16 +1,5 @@
 /* The queues of durable sessions: acknowledged when they are kept, read back page by page. */
-#include "tests/unit/broker/rig.h"
-
-static struct ram_store *kept;
-
-static void setup(void)
-{
-	kept = ram_new();
-}
-static void teardown(void)
-{
-	ram_free(kept);
-}
+#include "tests/unit/broker/kept.h"
 
 static struct peer *lasting(struct rig *rig, const char *id)
 {
@@ -407,6 +396,47 @@ START_TEST(shared_over_the_loops)
 }
 END_TEST
 
+/* What waits in the store for a member whose session ends goes to another one. */
+START_TEST(member_ends_with_a_queue)
+{
+	struct rig *rig = rig_new_kept(3, NULL, kept);
+	struct got g;
+	struct peer *p = backend(rig, 5, "p");
+	leave_session(rig, "m1", "$share/g/t", 1);
+	leave_session(rig, "m2", "$share/g/t", 1);
+	leave_session(rig, "m1", "own", 1);
+	publish_n(p, "t", 0, 20);
+	publish_n(p, "own", 0, 1);
+	rig = rig_kill(rig);
+	hold(rig);
+	struct peer *m1 = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "m1", .user = "key/ops"});
+	ck_assert_int_eq(m1->connack, 0);
+	ck_assert_uint_gt(broker_busy(rig->broker), 1); /* a stop waits for it */
+	let_go(rig);
+	ck_assert_uint_eq(ram_count(kept).sessions, 1);
+	ck_assert_uint_eq(ram_count(kept).queued, 20);
+	struct peer *m2 = lasting(rig, "m2");
+	unsigned n = 0;
+	for (; next(m2, &g); n++)
+		send_ack(m2, MQTT_PUBACK, g.packet_id);
+	ck_assert_uint_eq(n, 20);
+	/* the database is away: some day it is given up */
+	peer_close(m2);
+	p = backend(rig, 5, "p");
+	publish_n(p, "t", 0, 1);
+	int64_t dropped = metric_read(METRIC_DROPPED_QUEUE);
+	ram_set_available(kept, false);
+	m2 = connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "m2", .user = "key/ops"});
+	rig_step(rig);
+	ck_assert_int_eq(metric_read(METRIC_DROPPED_QUEUE), dropped + 1);
+	ram_set_available(kept, true);
+	rig_step(rig);
+	ck_assert_uint_eq(ram_count(kept).sessions, 0);
+	rig_free(rig);
+}
+END_TEST
+
 /* ---- QoS 2 to the client ---- */
 
 START_TEST(qos2_step_by_step)
@@ -646,6 +676,7 @@ int main(void)
 	tcase_add_test(t, too_old);
 	tcase_add_test(t, of_a_deleted_publisher);
 	tcase_add_test(t, shared_over_the_loops);
+	tcase_add_test(t, member_ends_with_a_queue);
 	tcase_add_test(t, qos2_step_by_step);
 	tcase_add_test(t, qos2_over_kills);
 	tcase_add_test(t, qos2_connection_breaks_meanwhile);
