@@ -258,7 +258,7 @@ static size_t write_plain(struct conn *c)
 /* Copies the first n bytes of the queue, which holds them. */
 static void out_gather(const struct conn *c, uint8_t *to, size_t n)
 {
-	for (const struct out_piece *p = c->out; n > 0; p = p->next) {
+	for (const struct out_piece *p = c->out; p && n > 0; p = p->next) {
 		size_t part = p->end - p->start;
 		part = part < n ? part : n;
 		memcpy(to, p->data + p->start, part);

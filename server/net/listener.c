@@ -302,9 +302,9 @@ static bool too_many(
 		*ret = END_LIMIT;
 	else if (of_listener && load(&s->listener->connections) >= of_listener)
 		*ret = END_LISTENER_LIMIT;
-	else if (s->listener->proxied)
-		return false; /* the client's address counts, which is not known yet */
-	else if (of_address && tally_sum(net->addresses, peer_key(peer)) >= (int64_t)of_address)
+	/* Through a balancer the client's address counts, which is not known yet. */
+	else if (of_address && !s->listener->proxied &&
+	        tally_sum(net->addresses, peer_key(peer)) >= (int64_t)of_address)
 		*ret = END_ADDRESS_LIMIT;
 	else
 		return false;
@@ -352,7 +352,7 @@ static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, v
 {
 	struct listener_socket *s = arg;
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-		struct sockaddr_storage peer;
+		struct sockaddr_storage peer = {0};
 		socklen_t len = sizeof(peer);
 		int fd = accept4(
 		        s->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -211,7 +211,7 @@ static void frame_end(struct conn *c, const struct wslay_frame_iocb *f)
 	unsigned head = 2 + 4 + (n > UINT16_MAX ? 8 : n > 125 ? 2 : 0);
 	ws->reader->seen = 0;
 	ws->reader->done += head + n;
-	if (wslay_is_ctrl_frame(f->opcode)) {
+	if (ws->in) {
 		control_end(c, f);
 	} else if (f->fin) {
 		ws->fragments = 0;

@@ -132,13 +132,17 @@ START_TEST(ipv6_is_its_own)
 	rig_new(&rig, 2);
 	char error[NET_ERROR_LEN], address[64];
 	unsigned port;
-	if (listen_at(&rig, "[::1]:0", &port, error) == 0) {
-		/* The same port is free for IPv4. */
+	bool shared = false;
+	/* The same port is free for IPv4, unless somebody else's connection has it just then. */
+	for (int i = 0; i < 10 && !shared; i++) {
+		if (listen_at(&rig, "[::1]:0", &port, error) < 0) {
+			ck_assert_ptr_nonnull(strstr(error, "[::1]:0")); /* no IPv6 here */
+			break;
+		}
 		snprintf(address, sizeof(address), "0.0.0.0:%u", port);
-		ck_assert_msg(listen_at(&rig, address, NULL, error) == 0, "%s", error);
-	} else {
-		ck_assert_ptr_nonnull(strstr(error, "[::1]:0")); /* a machine without IPv6 */
+		shared = listen_at(&rig, address, NULL, error) == 0;
 	}
+	ck_assert_msg(shared || strstr(error, "[::1]:0"), "%s", error);
 	rig_stop(&rig);
 }
 END_TEST
