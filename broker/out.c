@@ -5,6 +5,7 @@
 #include "broker/mem.h"
 #include "broker/queue_store.h"
 #include "broker/share.h"
+#include "server/base/clock.h"
 #include "server/base/metrics.h"
 
 /* A client that leaves one message unacknowledged while it acknowledges others leaves holes behind
@@ -91,7 +92,7 @@ static bool too_late(const struct shard *sh, const struct msg *m)
 {
 	int64_t age = (int64_t)shard_limits(sh)->max_queued_age * 1000000;
 	return msg_expired(m, shard_now(sh)) ||
-	        (age > 0 && loop_wall_us(sh->loop) - m->received_us > age);
+	        (age > 0 && clock_steady_us() - m->received_us > age);
 }
 
 /* What is left of the Message Expiry Interval ([MQTT-3.3.2-6]), to the nearest second, because the
