@@ -37,9 +37,8 @@ void api_call_drop(struct api_call *c)
 	free(c);
 }
 
-static void deliver_answer(struct mail *m)
+void api_call_answer(struct api_call *c)
 {
-	struct api_call *c = container_of(m, struct api_call, mail);
 	buf_append_byte(&c->extra, '\0');
 	http_respond(c->r,
 	        &(struct http_response){
@@ -51,11 +50,20 @@ static void deliver_answer(struct mail *m)
 	api_call_drop(c);
 }
 
+static void deliver(struct mail *m)
+{
+	struct api_call *c = container_of(m, struct api_call, mail);
+	if (c->resume)
+		c->resume(c);
+	else
+		api_call_answer(c);
+}
+
 void api_call_finish(struct api_call *c)
 {
 	/* What only the worker needs goes here, so that the loop has less to do. */
 	c->body = (json_decref(c->body), NULL);
-	c->mail.deliver = deliver_answer;
+	c->mail.deliver = deliver;
 	mail_send(loop_mailbox(c->r->loop), &c->mail);
 }
 
@@ -157,7 +165,7 @@ static bool read_body(struct api_call *c)
 			api_call_problem(c, API_PROBLEM_INVALID, "this operation takes no body");
 		return c->r->body.n == 0;
 	}
-	if (c->r->body.n == 0 && kind == API_BODY_OPTIONAL)
+	if (kind == API_BODY_MESSAGE || (c->r->body.n == 0 && kind == API_BODY_OPTIONAL))
 		return true;
 	if (!type_fits(c))
 		return false;

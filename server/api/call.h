@@ -35,6 +35,11 @@ struct api_call {
 	struct api_condition condition;
 	json_t *body; /* NULL: none was sent (and none is needed) */
 
+	/* Set by a handler whose work ends on the loop: called there in place of the answer, which
+	 * it sends by api_call_answer. */
+	void (*resume)(struct api_call *c);
+	void *state; /* the handler's */
+
 	/* The answer. */
 	int status;
 	const char *content_type; /* NULL: no body */
@@ -50,6 +55,8 @@ void api_call_drop(struct api_call *c);
 void api_call_run(struct api_call *c);
 /* Any thread but a loop: sends the call with its answer to the loop, where it ends. */
 void api_call_finish(struct api_call *c);
+/* On the loop: sends the answer and ends the call. */
+void api_call_answer(struct api_call *c);
 /* Drops what was answered so far: the next answer is the only one. */
 void api_call_clear(struct api_call *c);
 

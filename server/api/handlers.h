@@ -31,6 +31,9 @@ void api_access_key_regenerate(struct api_call *c);
 void api_access_key_regenerate_named(struct api_call *c);
 void api_connection_list(struct api_call *c);
 void api_connection_end(struct api_call *c);
+void api_session_get(struct api_call *c);
+void api_session_delete(struct api_call *c);
+void api_command_send(struct api_call *c);
 void api_stats(struct api_call *c);
 
 #endif

@@ -13,6 +13,15 @@ static const struct doc {
 #undef DOC
 };
 
+static const struct {
+	enum policy_op op;
+	const char *name, *text;
+} header_params[] = {
+#define HEADER(op, name, text) {POLICY_OP_##op, name, text},
+#include "server/api/params.def"
+#undef HEADER
+};
+
 enum {
 	N_DOCS = 0
 #define DOC(op, request, success, response, errors) +1
@@ -54,6 +63,16 @@ static void add_path_parameters(json_t *list, const char *path)
 	}
 }
 
+static void add_header_parameters(json_t *list, enum policy_op op)
+{
+	for (size_t i = 0; i < ARRAY_LEN(header_params); i++)
+		if (header_params[i].op == op)
+			json_array_append_new(list,
+			        json_pack("{s:s,s:s,s:{s:s},s:s}", "name", header_params[i].name,
+			                "in", "header", "schema", "type", "string", "description",
+			                header_params[i].text));
+}
+
 static json_t *parameters_of(const struct policy_route *p)
 {
 	json_t *list = json_array();
@@ -66,6 +85,7 @@ static json_t *parameters_of(const struct policy_route *p)
 			        json_pack("{s:s,s:s,s:o,s:s}", "name", params[i].name, "in",
 			                "query", "schema", json_loads(params[i].schema, 0, NULL),
 			                "description", params[i].text));
+	add_header_parameters(list, p->op);
 	if (flags & API_IF_MATCH)
 		json_array_append_new(list, ref("parameters", "IfMatch"));
 	if (flags & API_IF_NONE_MATCH)
@@ -174,7 +194,7 @@ static json_t *security_of(const struct policy_route *p)
 static json_t *tags_of(const struct policy_route *p)
 {
 	const char *base = "/api/v1/";
-	if (p->need == POLICY_NEED_DEVICE)
+	if (strncmp(p->path, "/devices/", strlen("/devices/")) == 0)
 		return json_pack("[s]", "device");
 	if (strncmp(p->path, base, strlen(base)) != 0)
 		return json_pack("[s]", "hub");

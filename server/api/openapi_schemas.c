@@ -146,6 +146,39 @@ const char api_openapi_components[] = JSON({
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Connection"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
+	"Subscription": {"type": "object", "required": ["filter", "qos"], "properties": {
+		"filter": {"type": "string"},
+		"qos": {"type": "integer", "enum": [0, 1, 2]},
+		"noLocal": {"type": "boolean"},
+		"retainAsPublished": {"type": "boolean"},
+		"subscriptionId": {"type": ["integer", "null"]}
+	}},
+	"Session": {"type": "object", "required": ["clientId", "principal", "kind", "connected", "durable",
+		"subscriptionCount", "subscriptions"], "properties": {
+		"clientId": {"type": "string"},
+		"principal": {"type": "string", "description": "The device or access key"},
+		"kind": {"type": "string", "enum": ["anonymous", "device", "key", "token"]},
+		"connected": {"type": "boolean"},
+		"durable": {"type": "boolean", "description": "Whether it outlives its connection and the hub"},
+		"expiryInterval": {"type": ["integer", "null"], "description":
+			"Seconds for which it is kept once nobody is connected; null: for ever"},
+		"createdTime": {"type": ["string", "null"], "format": "date-time"},
+		"offlineSince": {"type": ["string", "null"], "format": "date-time"},
+		"expiresTime": {"type": ["string", "null"], "format": "date-time"},
+		"inflight": {"type": "integer", "description": "Messages sent and not acknowledged"},
+		"queued": {"type": "integer", "description": "Messages waiting, in memory and in the store"},
+		"queuedBytes": {"type": "integer"},
+		"will": {"type": "boolean"},
+		"subscriptionCount": {"type": "integer"},
+		"subscriptions": {"type": "array", "maxItems": 1000, "items":
+			{"$ref": "#/components/schemas/Subscription"}, "description":
+			"The first ones; fewer than 1000 where filters are very long"}
+	}},
+	"Sessions": {"type": "object", "required": ["sessions"], "properties": {
+		"sessions": {"type": "array", "minItems": 1, "maxItems": 100, "items":
+			{"$ref": "#/components/schemas/Session"}, "description":
+			"A device and access keys may each have one under the same client id"}
+	}},
 	"Stats": {"type": "object", "properties": {
 		"version": {"type": "string"},
 		"uptimeSeconds": {"type": "integer"},

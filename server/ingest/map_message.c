@@ -1,13 +1,12 @@
 #include "server/ingest/map_message.h"
 
-#include <strings.h>
-
 #include "server/base/clock.h"
 #include "server/base/device_id.h"
 #include "server/base/err.h"
 #include "server/base/principal.h"
 #include "server/base/props.h"
 #include "server/base/utf8.h"
+#include "server/ingest/headers.h"
 
 #define PROPS_MAX ((size_t)128 << 10) /* a head is at most 64 KiB */
 
@@ -24,11 +23,6 @@ static const struct {
         {"iothub-interface-id", "$.ifid"},
 };
 
-static bool header_is(struct slice name, const char *want)
-{
-	return name.n == strlen(want) && strncasecmp((const char *)name.p, want, name.n) == 0;
-}
-
 static int put_user(struct buf *props, struct slice name, struct slice value, const char **ret_why)
 {
 	if (utf8_valid_mqtt(name) && utf8_valid_mqtt(value))
@@ -39,36 +33,23 @@ static int put_user(struct buf *props, struct slice name, struct slice value, co
 
 static int put_header(struct buf *props, const struct http_header *h, const char **ret_why)
 {
-	const struct slice app = SLICE_LIT("iothub-app-");
-	if (h->name.n >= app.n && strncasecmp((const char *)h->name.p, "iothub-app-", app.n) == 0)
-		return put_user(props, slice_from(h->name, app.n), h->value, ret_why);
+	struct slice name;
+	if (ingest_header_app(h, &name))
+		return put_user(props, name, h->value, ret_why);
 	for (size_t i = 0; i < ARRAY_LEN(system_headers); i++)
-		if (header_is(h->name, system_headers[i].header))
+		if (ingest_header_is(h->name, system_headers[i].header))
 			return put_user(
 			        props, slice_str(system_headers[i].property), h->value, ret_why);
 	return 0;
 }
 
-/* Azure's own header wins over HTTP's, which a client library may have set by itself. */
-static int one_of(const struct http_request *r, const char *azure, const char *http,
-        struct slice *ret, const char **ret_why)
-{
-	bool many_azure = false, many_http = false;
-	*ret = http_header_get(r, azure, &many_azure);
-	if (!ret->p)
-		*ret = http_header_get(r, http, &many_http);
-	if (!many_azure && !many_http && (!ret->p || utf8_valid_mqtt(*ret)))
-		return 0;
-	*ret_why = "content type or encoding is not one value in UTF-8";
-	return ERR_INVALID;
-}
-
 int ingest_map_properties(const struct http_request *r, struct buf *props, const char **ret_why)
 {
 	struct slice type = {0}, encoding = {0};
-	int err = one_of(r, "iothub-contenttype", "Content-Type", &type, ret_why);
+	int err = ingest_header_one(r, "iothub-contenttype", "Content-Type", &type, ret_why);
 	if (err == 0)
-		err = one_of(r, "iothub-contentencoding", "Content-Encoding", &encoding, ret_why);
+		err = ingest_header_one(
+		        r, "iothub-contentencoding", "Content-Encoding", &encoding, ret_why);
 	if (err == 0 && type.n > 0)
 		err = prop_put_string(props, PROP_CONTENT_TYPE, type);
 	for (unsigned i = 0; err == 0 && i < r->n_headers; i++)
