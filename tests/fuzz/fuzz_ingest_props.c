@@ -1,11 +1,13 @@
 /*
- * From headers to stored properties to the REST item. Input: lines "name:value", an empty line, the
- * payload; the device id of the topic is fixed. The same bytes are tried as a topic, too.
+ * From headers to stored properties to the REST item, and to the topic of a command. Input: lines
+ * "name:value", an empty line, the payload; the device id of the topic is fixed. The same bytes are
+ * tried as a topic, too.
  */
 #include <stdlib.h>
 
 #include "server/api/item.h"
 #include "server/base/json.h"
+#include "server/ingest/map_command.h"
 #include "server/ingest/map_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -27,6 +29,20 @@ static void render(struct slice topic, struct slice props, struct slice payload)
 		abort();
 }
 
+/* No header makes another level, a wildcard or a byte that a topic may not have. */
+static void check_command(const struct msg *m)
+{
+	struct slice topic = msg_topic(m);
+	unsigned levels = 1;
+	for (size_t i = 0; i < topic.n; i++) {
+		if (topic.p[i] <= ' ' || topic.p[i] > '~' || strchr("+#$", topic.p[i]))
+			abort();
+		levels += topic.p[i] == '/';
+	}
+	if (levels != 5)
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice all = slice_make(data, size), in = all;
@@ -42,6 +58,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct msg *m = NULL;
 	const char *why = NULL;
 	if (size <= 65536 && ingest_map_message(&r, "d", &m, &why) == 0) {
+		render(msg_topic(m), msg_props(m), msg_payload(m));
+		msg_unref(m);
+	}
+	if (size <= 65536 && ingest_map_command(&r, "d", &m, &why) == 0) {
+		check_command(m);
 		render(msg_topic(m), msg_props(m), msg_payload(m));
 		msg_unref(m);
 	}

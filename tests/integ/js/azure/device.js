@@ -25,7 +25,6 @@ async function run() {
         to: message.to,
         contentType: message.contentType,
         contentEncoding: message.contentEncoding,
-        ack: message.ack,
         properties,
       }));
       await client.complete(message);
