@@ -1,117 +1,7 @@
 /* /connections and presence, with MQTT clients on a listener of their own. */
-#include "tests/unit/api/hub.h"
+#include "tests/unit/api/mqtt.h"
 
 #define CONNECTIONS "/api/v1/connections"
-
-/* ---- the broker on connections ---- */
-
-static void link_send(void *link, const void *p, size_t n)
-{
-	conn_send(link, p, n);
-}
-static void link_send_msg(void *link, struct slice head, struct msg *m, struct slice body)
-{
-	conn_send_msg(link, head, m, body);
-}
-static size_t link_unsent(void *link)
-{
-	return conn_unsent(link);
-}
-static void link_pause(void *link)
-{
-	conn_pause(link);
-}
-static void link_resume(void *link)
-{
-	conn_resume(link);
-}
-static void link_close(void *link, enum end_reason why, bool hard)
-{
-	if (hard)
-		conn_abort(link, why);
-	else
-		conn_close(link, why);
-}
-static void link_moved(struct conn *c, void *arg)
-{
-	broker_client_moved(arg, conn_loop(c));
-}
-static void link_move(void *link, struct loop *to)
-{
-	conn_move(link, to, link_moved);
-}
-static const struct broker_link link_ops = {
-        link_send, link_send_msg, link_unsent, link_pause, link_resume, link_close, link_move};
-
-static ssize_t on_data(struct conn *c HF_UNUSED, void *arg, struct slice in, size_t *ret_need)
-{
-	return broker_client_data(arg, in, ret_need);
-}
-static void on_drained(struct conn *c HF_UNUSED, void *arg)
-{
-	broker_client_drained(arg);
-}
-static void on_closed(struct conn *c HF_UNUSED, void *arg, enum end_reason why)
-{
-	broker_client_closed(arg, why);
-}
-
-static void on_accept(struct conn *c, void *arg HF_UNUSED)
-{
-	static const struct conn_handler handler = {on_data, on_drained, on_closed};
-	struct broker_peer peer = {
-	        .conn_id = conn_id(c), .protocol = "mqtt", .anonymous_allowed = true};
-	conn_peer(c, peer.address);
-	struct broker_client *client = broker_client_new(
-	        hub.broker, conn_loop(c), &link_ops, c, &peer);
-	conn_set_handler(c, &handler, client, 300000);
-}
-
-static void setup(void)
-{
-	hub_extra = on_accept;
-	hub_start();
-}
-
-/* ---- a client ---- */
-
-static uint8_t *put_text(uint8_t *to, const char *text)
-{
-	size_t n = strlen(text);
-	*to++ = (uint8_t)(n >> 8);
-	*to++ = (uint8_t)n;
-	memcpy(to, text, n);
-	return to + n;
-}
-
-/* Connects by MQTT 3.1.1 and reads the CONNACK; without user name: anonymous. */
-static int mqtt_connect(const char *client_id, const char *user, const char *password)
-{
-	uint8_t packet[2048] = {0x10}, *to = packet + 3;
-	to = put_text(to, "MQTT");
-	*to++ = 4;
-	*to++ = (uint8_t)(user ? 0xc2 : 0x02);
-	*to++ = 0;
-	*to++ = 60;
-	to = put_text(to, client_id);
-	if (user)
-		to = put_text(put_text(to, user), password);
-	size_t left = (size_t)(to - packet) - 3;
-	packet[1] = (uint8_t)(left | 0x80);
-	packet[2] = (uint8_t)(left >> 7);
-	if (left < 128) { /* a length must be as short as it can be */
-		packet[1] = (uint8_t)left;
-		memmove(packet + 2, packet + 3, left);
-		to--;
-	}
-	int fd = client_connect(hub.extra_port);
-	send_all(fd, packet, (size_t)(to - packet));
-	uint8_t connack[4];
-	ck_assert_int_eq(recv(fd, connack, 4, MSG_WAITALL), 4);
-	ck_assert_uint_eq(connack[0], 0x20);
-	ck_assert_uint_eq(connack[3], 0);
-	return fd;
-}
 
 static void expect_end(int fd)
 {
@@ -201,5 +91,5 @@ START_TEST(presence_of_devices)
 }
 END_TEST
 
-HUB_MAIN_WITH(setup, "api connections", who_is_connected, one_client_id_of_two_principals,
+HUB_MAIN_WITH(mqtt_hub_start, "api connections", who_is_connected, one_client_id_of_two_principals,
         presence_of_devices)
