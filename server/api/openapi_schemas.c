@@ -162,7 +162,6 @@ const char api_openapi_components[] = JSON({
 		"durable": {"type": "boolean", "description": "Whether it outlives its connection and the hub"},
 		"expiryInterval": {"type": ["integer", "null"], "description":
 			"Seconds for which it is kept once nobody is connected; null: for ever"},
-		"createdTime": {"type": ["string", "null"], "format": "date-time"},
 		"offlineSince": {"type": ["string", "null"], "format": "date-time"},
 		"expiresTime": {"type": ["string", "null"], "format": "date-time"},
 		"inflight": {"type": "integer", "description": "Messages sent and not acknowledged"},

@@ -28,13 +28,13 @@ static json_t *subscription_json(const struct broker_session_sub *s)
 static json_t *session_json(const struct broker_session *s)
 {
 	json_t *expiry = s->expiry == UINT32_MAX ? json_null() : json_integer(s->expiry);
-	return json_pack("{s:s,s:s,s:s,s:b,s:b,s:o,s:o,s:o,s:o,s:i,s:I,s:I,s:b,s:I}", "clientId",
+	return json_pack("{s:s,s:s,s:s,s:b,s:b,s:o,s:o,s:o,s:i,s:I,s:I,s:b,s:I}", "clientId",
 	        s->client_id, "principal", s->principal, "kind", s->kind, "connected", s->connected,
-	        "durable", s->durable, "expiryInterval", expiry, "createdTime",
-	        time_json(s->created_us), "offlineSince", time_json(s->offline_us), "expiresTime",
-	        time_json(s->expires_us), "inflight", (int)s->inflight, "queued",
-	        (json_int_t)s->queued, "queuedBytes", (json_int_t)s->queued_bytes, "will",
-	        s->has_will, "subscriptionCount", (json_int_t)s->n_subs);
+	        "durable", s->durable, "expiryInterval", expiry, "offlineSince",
+	        time_json(s->offline_us), "expiresTime", time_json(s->expires_us), "inflight",
+	        (int)s->inflight, "queued", (json_int_t)s->queued, "queuedBytes",
+	        (json_int_t)s->queued_bytes, "will", s->has_will, "subscriptionCount",
+	        (json_int_t)s->n_subs);
 }
 
 /* Filters may be long and many: what would make the answer too long is left out, and counted. */

@@ -48,7 +48,8 @@ START_TEST(a_kept_session)
 	{
 		documented(sub, "Subscription");
 		ck_assert_int_eq(number_at(sub, "qos"), 1);
-		ck_assert_str_eq(text_at(sub, "filter"), i == 0 ? "x/\"quoted\"/#" : "y/+");
+		const char *filter = text_at(sub, "filter");
+		ck_assert(strcmp(filter, "x/\"quoted\"/#") == 0 || strcmp(filter, "y/+") == 0);
 	}
 	ck_assert_uint_eq(i, 2);
 	close(fd);
