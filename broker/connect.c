@@ -312,6 +312,8 @@ void connect_kept(struct session *s, int err)
 	}
 	s->joining = NULL;
 	k->session = NULL;
+	if (s->expiry == 0) /* its row was for ending the one before */
+		durable_end(s);
 	admit(c, k, s, false);
 }
 
@@ -333,6 +335,8 @@ static void connect_finish(struct connecting *k)
 	const struct session *before = session_find(k->shard, p, k->auth.client_id);
 	/* The identity was deleted and made again while an old credential was being looked up. */
 	bool stale = before && before->principal->device_key > p->device_key;
+	/* A kept session that a clean start ends is not to come back after a crash. */
+	bool replaces = before && before->durable;
 	struct session *s = stale ? NULL : known_session(k);
 	bool present = s != NULL;
 	if (present && s->durable && s->durable->cold && !take_ids(k, s)) {
@@ -355,7 +359,7 @@ static void connect_finish(struct connecting *k)
 	c->azure = speaks_azure(c, k);
 	set_will(s, &k->con.will, will);
 	s->expiry = session_expiry(c, &k->con);
-	if (k->shard->b->keeps && !present && s->expiry > 0)
+	if (k->shard->b->keeps && !present && (s->expiry > 0 || replaces))
 		join(k, s);
 	else
 		admit(c, k, s, present);

@@ -80,6 +80,31 @@ START_TEST(refused_while_the_store_is_away)
 }
 END_TEST
 
+START_TEST(clean_start_ends_what_was_kept)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	peer_close(lasting(rig, "b", "key/ops"));
+	ck_assert_uint_eq(ram_count(kept).sessions, 1);
+	ram_set_hold(kept, true);
+	struct peer *p = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "b", .user = "key/ops"});
+	ck_assert_int_eq(p->connack, 0xff);
+	ram_set_hold(kept, false);
+	rig_step(rig);
+	struct got g;
+	ck_assert(next(p, &g));
+	ck_assert_int_eq(g.type, MQTT_CONNACK);
+	ck_assert_int_eq(g.reason, 0);
+	ck_assert_uint_eq(ram_count(kept).sessions, 0);
+	/* and has nothing to do with the store any more */
+	ram_set_hold(kept, true);
+	subscribe(p, "t", 1);
+	peer_close(p);
+	ck_assert_uint_eq(ram_count(kept).waiting, 0);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(taken_over_before_it_is_kept)
 {
 	struct rig *rig = rig_new_kept(2, NULL, kept);
@@ -422,6 +447,7 @@ int main(void)
 	tcase_add_test(t, one_without_expiry_asks_nothing);
 	tcase_add_test(t, connack_waits_for_the_row);
 	tcase_add_test(t, refused_while_the_store_is_away);
+	tcase_add_test(t, clean_start_ends_what_was_kept);
 	tcase_add_test(t, taken_over_before_it_is_kept);
 	tcase_add_test(t, there_after_a_kill);
 	tcase_add_test(t, suback_waits_for_the_store);
