@@ -124,10 +124,15 @@ static struct note *note_new(struct shard *sh, enum queue_op op, uint64_t queue,
 	return k;
 }
 
-void queue_remove(struct shard *sh, uint64_t queue, uint64_t n)
+static void change(struct shard *sh, enum queue_op op, uint64_t queue, uint64_t n)
 {
 	const struct session_store *store = &sh->b->sessions_store;
-	store->queue_write(store->ctx, &note_new(sh, QUEUE_REMOVE, queue, n)->ask);
+	store->queue_write(store->ctx, &note_new(sh, op, queue, n)->ask);
+}
+
+void queue_remove(struct shard *sh, uint64_t queue, uint64_t n)
+{
+	change(sh, QUEUE_REMOVE, queue, n);
 }
 
 void queue_note(struct session *s, enum queue_op op, uint64_t n, uint16_t packet_id)
@@ -142,10 +147,10 @@ void queue_note(struct session *s, enum queue_op op, uint64_t n, uint16_t packet
 void queue_settle(struct session *s, struct out *o)
 {
 	struct append *a = o->append;
-	if (o->flags & OUT_COMMAND)
+	if (o->flags & OUT_COMMAND) {
 		command_settled(s, o->n);
-	else if (!a || (a->answered && a->ask.written)) {
-		queue_remove(s->shard, s->durable->id, o->n);
+	} else if (!a || (a->answered && a->ask.written)) {
+		change(s->shard, o->qos == 2 ? QUEUE_COMPLETE : QUEUE_REMOVE, s->durable->id, o->n);
 	} else if (!a->answered) {
 		atomic_store_explicit(&a->ask.settled, true, memory_order_release);
 		if (a->waits)

@@ -126,6 +126,9 @@ enum queue_op {
 	QUEUE_REMOVE,  /* the message is delivered or dropped */
 	QUEUE_MARK,    /* QoS 2: it is about to be sent with this packet id */
 	QUEUE_RELEASE, /* QoS 2: PUBREC came: its content is dropped, packet id and number stay */
+	/* A message that was delivered with QoS 2 goes; but as long as the packet id of its sender
+	 * is noted, the queue knows that it had it (see queue_append, msg->again). */
+	QUEUE_COMPLETE,
 };
 struct queue_write {
 	struct store_request req;

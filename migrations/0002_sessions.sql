@@ -38,7 +38,7 @@ CREATE TABLE holdfast.queue (
 	expires_at timestamptz,           -- Message Expiry Interval
 	packet_id integer,                -- QoS 2: with which it was or is being sent
 	origin bytea,                     -- QoS 2 as published: packet id (2 bytes), tag as in qos2_ids
-	sealed bytea,                     -- NULL: released (PUBREC came), the packet id stays
+	sealed bytea,                     -- NULL: released (PUBREC came), the packet id stays; both NULL: delivered
 	PRIMARY KEY (queue, n)
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
 	autovacuum_vacuum_insert_scale_factor = 0.5, autovacuum_vacuum_insert_threshold = 200000,

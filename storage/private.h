@@ -16,6 +16,15 @@
 /* The newest file in migrations/: what this program reads and writes. */
 #define SCHEMA_VERSION 2
 
+/* Of a row q of the queue: the packet id i with which it came is noted still, so that its sender
+ * may send it again. */
+#define QUEUE_ORIGIN_NOTED(q, i)                                                            \
+	i ".device_key = " q ".device_key AND " i ".received_at = " q ".received_at AND " i \
+	  ".tag = substr(" q ".origin, 3) AND " i ".packet_id = get_byte(" q                \
+	  ".origin, 0) * 256 + get_byte(" q ".origin, 1)"
+/* It was delivered, and stands there only for as long as that. */
+#define QUEUE_DONE(q) "(" q ".sealed IS NULL AND " q ".packet_id IS NULL)"
+
 /* Advisory locks, of the database: one process at a time. */
 #define LOCK_MIGRATE 0x686f6c6466617374LL
 #define LOCK_SEED 0x686f6c6466617375LL

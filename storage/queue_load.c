@@ -13,6 +13,8 @@
 
 enum { ORDINAL, TOTAL, N, DEVICE, KEY_ID, RECEIVED, EXPIRES, PACKET_ID, SEALED, WRAPPED };
 
+#define DONE QUEUE_DONE("m")
+
 /* Of each queue the rows asked for and one more, which tells that there are further ones; of those
  * the ones whose predecessors do not fill max_bytes. */
 static const char sql[] =
@@ -24,7 +26,7 @@ static const char sql[] =
         " CROSS JOIN LATERAL (SELECT p.*, count(*) OVER () AS total, row_number() OVER w AS at,"
         " coalesce(sum(octet_length(p.sealed)) OVER w, 0) - coalesce(octet_length(p.sealed), 0)"
         " AS before FROM (SELECT * FROM holdfast.queue m WHERE m.queue = u.queue"
-        " AND m.n > u.after ORDER BY m.n LIMIT u.rows + 1) p"
+        " AND m.n > u.after AND NOT " DONE " ORDER BY m.n LIMIT u.rows + 1) p"
         " WINDOW w AS (ORDER BY p.n ROWS UNBOUNDED PRECEDING)) q"
         " LEFT JOIN holdfast.data_keys k ON k.device_key = q.device_key"
         " WHERE q.at <= u.rows AND (q.at = 1 OR q.before < u.bytes) ORDER BY u.o, q.n";

@@ -103,8 +103,10 @@ enum {
 	S_LAST
 };
 
-#define QUEUE_STATS                                                                              \
-	"count(*) AS count, coalesce(sum(octet_length(sealed)), 0)::bigint AS bytes, max(n) AS " \
+#define DONE QUEUE_DONE("queue")
+#define QUEUE_STATS                                                                       \
+	"count(*) FILTER (WHERE NOT " DONE                                                \
+	") AS count, coalesce(sum(octet_length(sealed)), 0)::bigint AS bytes, max(n) AS " \
 	"last"
 static const char sessions_sql[] =
         "SELECT s.session_id, s.key, s.expiry, s.offline_at, s.sealed, s.will_device_key,"

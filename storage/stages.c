@@ -323,6 +323,11 @@ static bool fill_remove(struct lane *l HF_UNUSED, const struct item *item, struc
 	return change_of(item, QUEUE_REMOVE, f);
 }
 
+static bool fill_complete(struct lane *l HF_UNUSED, const struct item *item, struct filling *f)
+{
+	return change_of(item, QUEUE_COMPLETE, f);
+}
+
 /* ---- retained messages ---- */
 
 static bool fill_clear(struct lane *l, const struct item *item, struct filling *f)
@@ -367,6 +372,8 @@ static bool fill_retain(struct lane *l, const struct item *item, struct filling 
 	"INSERT INTO holdfast.queue (" MESSAGE_COLUMNS ", expires_at, packet_id, origin)" \
 	" SELECT " MESSAGE_VALUES                                                         \
 	", unnest($7::timestamptz[]), unnest($8::integer[]), unnest($9::bytea[])"
+#define HAD_BEFORE QUEUE_ORIGIN_NOTED("h", "i")
+#define MAY_COME_AGAIN QUEUE_ORIGIN_NOTED("q", "i")
 #define ONCE " ON CONFLICT (queue, n) DO NOTHING"
 #define NUMBERS "(SELECT unnest($1::bigint[]) AS queue, unnest($2::bigint[]) AS n) r"
 
@@ -443,9 +450,7 @@ const struct stage stages[] = {
                 " SELECT u.* FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],"
                 " $5::timestamptz[], $6::bytea[], $7::timestamptz[], $8::integer[], $9::bytea[])"
                 " u(q, n, d, k, r, s, e, p, o) WHERE NOT EXISTS (SELECT FROM holdfast.queue h"
-                " JOIN holdfast.qos2_ids i ON i.device_key = h.device_key"
-                " AND i.received_at = h.received_at AND i.tag = substr(h.origin, 3)"
-                " AND i.packet_id = get_byte(h.origin, 0) * 256 + get_byte(h.origin, 1)"
+                " JOIN holdfast.qos2_ids i ON " HAD_BEFORE
                 " WHERE h.queue = u.q AND h.device_key = u.d AND h.origin = u.o)" ONCE,
                 NULL, NULL, BIT(KIND_APPEND), 9,
                 {PG_INT8, PG_INT8, PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_BYTEA, PG_TIMESTAMPTZ,
@@ -464,6 +469,14 @@ const struct stage stages[] = {
                 "DELETE FROM holdfast.queue q USING " NUMBERS
                 " WHERE q.queue = r.queue AND q.n = r.n",
                 NULL, NULL, BIT(KIND_QUEUE), 2, {PG_INT8, PG_INT8}, fill_remove},
+        {"complete",
+                "WITH r AS (SELECT unnest($1::bigint[]) AS queue, unnest($2::bigint[]) AS n),"
+                " k AS (UPDATE holdfast.queue q SET sealed = NULL, packet_id = NULL"
+                " FROM r, holdfast.qos2_ids i WHERE q.queue = r.queue AND q.n = r.n"
+                " AND " MAY_COME_AGAIN " RETURNING q.queue, q.n)"
+                " DELETE FROM holdfast.queue q USING r WHERE q.queue = r.queue AND q.n = r.n"
+                " AND NOT EXISTS (SELECT FROM k WHERE k.queue = q.queue AND k.n = q.n)",
+                NULL, NULL, BIT(KIND_QUEUE), 2, {PG_INT8, PG_INT8}, fill_complete},
         {"end_sessions",
                 "WITH s AS (DELETE FROM holdfast.sessions WHERE session_id = ANY($1::bigint[])),"
                 " b AS (DELETE FROM holdfast.subscriptions WHERE session_id = ANY($1::bigint[]))"

@@ -1,7 +1,8 @@
 /*
  * Clears queues of what nobody will get: expired, too old, of a session or device that is gone,
- * sealed under a key that is gone. Goes through the table page by page, a page a turn, so that no
- * statement takes long; what a lane is just changing is left for the next time.
+ * sealed under a key that is gone, delivered and its sender done with it. Goes through the table
+ * page by page, a page a turn, so that no statement takes long; what a lane is just changing is
+ * left for the next time.
  */
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
@@ -10,9 +11,13 @@
 #define PAGE_ROWS 20000
 #define REST_MS 60000 /* between two walks through the table */
 
+#define DONE QUEUE_DONE("queue")
+#define MAY_COME_AGAIN QUEUE_ORIGIN_NOTED("p", "i")
+
 static const char sql[] =
         "WITH page AS MATERIALIZED (SELECT queue, n, device_key, received_at, expires_at,"
-        " sealed IS NULL AS released FROM holdfast.queue WHERE (queue, n) > ($1, $2)"
+        " sealed IS NULL AS released, origin, " DONE " AS done"
+        " FROM holdfast.queue WHERE (queue, n) > ($1, $2)"
         " ORDER BY queue, n LIMIT $3),"
         " dead AS MATERIALIZED (SELECT p.queue, p.n FROM page p"
         " LEFT JOIN holdfast.sessions s ON s.session_id = p.queue"
@@ -20,6 +25,7 @@ static const char sql[] =
         " LEFT JOIN holdfast.data_keys k ON k.device_key = p.device_key"
         " WHERE p.received_at < $4 OR p.expires_at < $5 AND NOT p.released"
         " OR p.device_key <> 0 AND k.device_key IS NULL"
+        " OR p.done AND NOT EXISTS (SELECT FROM holdfast.qos2_ids i WHERE " MAY_COME_AGAIN ")"
         " OR s.session_id IS NULL AND d.device_key IS NULL),"
         " held AS (SELECT q.queue, q.n FROM holdfast.queue q JOIN dead ON q.queue = dead.queue"
         " AND q.n = dead.n FOR UPDATE OF q SKIP LOCKED),"

@@ -226,6 +226,7 @@ static void queue_answer(struct ram_store *s, const struct queue_write *w)
 	if (!q)
 		return;
 	switch (w->op) {
+	case QUEUE_COMPLETE:
 	case QUEUE_REMOVE:
 		queued_drop(s, (size_t)(q - (struct ram_queued *)s->queued.items));
 		break;
