@@ -37,6 +37,7 @@ static struct commands *commands_get(struct shard *sh, uint64_t device_key, stru
 		return q;
 	q = mem_new(sizeof(*q) + id.n);
 	q->device_key = device_key;
+	q->stored_to = q->loaded_to = sh->commands_from;
 	q->id_len = (uint8_t)id.n;
 	memcpy(q->id, id.p, id.n);
 	if (map_put(&sh->commands, slice_make(&q->device_key, sizeof(q->device_key)), q, NULL) == 0)
@@ -48,10 +49,12 @@ static struct commands *commands_get(struct shard *sh, uint64_t device_key, stru
 static void commands_drop(struct shard *sh, struct commands *q)
 {
 	map_remove(&sh->commands, slice_make(&q->device_key, sizeof(q->device_key)));
+	if (q->stored_to > sh->commands_from)
+		sh->commands_from = q->stored_to;
 	free(q);
 }
 
-/* Numbers may begin anew when nothing is left that has one. */
+/* A queue that is empty need not be known. */
 static void commands_tidy(struct shard *sh, struct commands *q)
 {
 	if (q->count == 0 && q->pending == 0)
@@ -84,6 +87,7 @@ int commands_restored(struct broker *b, uint64_t device_key, struct slice device
 		return ERR_NOMEM;
 	q->count = queue->count;
 	q->stored_to = queue->last;
+	q->loaded_to = 0;
 	/* They may have been on their way to a device that was connected. */
 	if (s && s->durable && s->durable->had_client)
 		q->again_to = queue->last;
