@@ -169,7 +169,8 @@ static void take_page(struct session *s, struct commands *q, struct command_load
 			return;
 		}
 	}
-	if (!l->ask.more)
+	/* What came after the question may be on the page already. */
+	if (!l->ask.more && q->loaded_to < l->stored_to)
 		q->loaded_to = l->stored_to;
 }
 

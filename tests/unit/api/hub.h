@@ -123,7 +123,11 @@ static void hub_rooms(struct hub *h)
 	const struct broker_hooks hooks = {h, hook_authenticate, hook_recheck, hook_claimed_id,
 	        hook_may_publish, hook_may_subscribe, hook_presence};
 	const struct telemetry_store telemetry = ram_telemetry(h->ram);
+	const struct session_store sessions = ram_sessions(h->ram);
 	const struct broker_limits limits = {
+	        .lookup_ms = 5000,
+	        .command_depth = 50,
+	        .command_ttl = 3600,
 	        .connect_ms = 10000,
 	        .max_packet_size = 278528,
 	        .max_payload = 262144,
@@ -145,7 +149,7 @@ static void hub_rooms(struct hub *h)
 	        .n_store_filters = 1,
 	};
 	h->broker = broker_new(h->rig.loops, h->rig.n, &hooks,
-	        &(struct broker_stores){.telemetry = &telemetry}, &limits);
+	        &(struct broker_stores){.telemetry = &telemetry, .sessions = &sessions}, &limits);
 	ck_assert(h->registry && h->broker);
 }
 
