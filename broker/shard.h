@@ -57,10 +57,10 @@ struct shard {
 	struct mail recheck_mail;
 	bool recheck_running;
 	struct map commands; /* of devices whose home is here, by device key */
-	/* What a queue of commands that begins gives its first number behind: the store may be about
-	 * to forget one that had lower ones, and a number is used once. */
+	/* What a queue of commands that begins gives its first number behind: the store may be
+	 * about to forget one that had lower ones, and a number is used once. */
 	uint64_t commands_from;
-	struct map members;  /* sessions with shared subscriptions, by their number */
+	struct map members; /* sessions with shared subscriptions, by their number */
 	uint64_t next_member;
 	struct map rates; /* of devices, by id: see rate.h */
 	struct rate_list rate_list;
