@@ -28,7 +28,8 @@ struct durable {
 	 * had what has n <= loaded_to. The rest is the tail. */
 	uint64_t stored_to, loaded_to;
 	size_t tail_count, tail_bytes;
-	bool fresh; /* restored, and nothing of its queue was read yet */
+	bool fresh;        /* restored, and nothing of its queue was read yet */
+	uint64_t begun_to; /* of what an earlier hub had in flight, the last that was read */
 	struct tail_load *loading;
 };
 

@@ -474,6 +474,10 @@ void out_restart(struct session *s)
 bool out_command_room(const struct session *s)
 {
 	const struct broker_client *c = session_writable(s);
+	const struct durable *d = s->durable;
+	/* What an earlier hub had in flight takes its packet ids again before others get one. */
+	if (d && d->fresh && d->loaded_to < d->stored_to)
+		return false;
 	return c && flight_has_room(c, &s->out) && s->out.resend == s->out.flight.count;
 }
 
@@ -556,6 +560,7 @@ bool out_loaded(struct session *s, struct queue_entry *e, bool again)
 		*place = o;
 		box->live++;
 		box->flight_bytes += o.msg ? msg_size(o.msg) : 0;
+		s->durable->begun_to = e->n;
 		return true;
 	}
 	place = o.msg ? out_ring_push(&box->queue) : NULL;

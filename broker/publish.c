@@ -250,6 +250,9 @@ static void route_again(
 	struct topic_rule again = *rule;
 	struct ticket *t = ticket_new(c->shard, c->session->principal, false);
 	m->again = true;
+	/* By that its copies are known, should the hub stop once more. */
+	if (c->session->qos2.restored[q->restored].received_us)
+		m->received_us = c->session->qos2.restored[q->restored].received_us;
 	again.stored_off = NOT_STORED;
 	t->packet_id = q->packet_id;
 	t->ack = MQTT_PUBREC;

@@ -140,7 +140,7 @@ void will_let_go(struct leaving *l, bool forget);
 struct sub *session_sub(struct session *s, struct filter *f);
 /* Takes every subscription out of the index and out of its groups. */
 void session_unsubscribe_all(struct session *s);
-/* One that the session had; before the loops run. 0, ERR_INVALID, ERR_QUOTA. */
+/* One that the session had; before the loops run. 0, ERR_INVALID, ERR_DENIED, ERR_QUOTA. */
 int subscription_restored(struct session *s, const struct sub_write *from);
 /* The filter of that text with a reference, made if needed; NULL: no memory. */
 struct filter *filter_get(struct shard *sh, struct slice text);

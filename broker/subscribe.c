@@ -678,6 +678,9 @@ int subscription_restored(struct session *s, const struct sub_write *from)
 	int shared = topic_share_split(from->filter, &group, &item.match);
 	if (shared < 0 || !topic_filter_valid(item.match, LEVELS_MAX))
 		return ERR_INVALID;
+	/* Nothing but this stands between what somebody wrote into the database and messages. */
+	if (!b->hooks.may_subscribe(b->hooks.ctx, s->principal, from->filter))
+		return ERR_DENIED;
 	item.shared = shared == 1;
 	item.silent = slice_has_prefix(item.match, SLICE_LIT("$iothub/"));
 	if (sub_add(s, &item, &sub) != 0)

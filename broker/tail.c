@@ -113,13 +113,23 @@ void tail_leave(struct session *s)
 {
 	struct durable *d = s->durable;
 	struct out_ring *queue = &s->out.queue;
-	if (queue->count == 0)
+	uint32_t keep = 0;
+	/* What stands before something that an earlier hub had in flight stays: read once more, it
+	 * would bring that with it. */
+	while (keep < queue->count && out_ring_at(queue, keep)->n < d->begun_to)
+		keep++;
+	if (keep == queue->count)
 		return;
-	d->loaded_to = out_ring_at(queue, 0)->n - 1;
-	d->tail_count += queue->count;
-	d->tail_bytes += s->out.queued_bytes;
-	for (uint32_t i = 0; i < queue->count; i++)
-		out_clear(s->shard, out_ring_at(queue, i));
-	out_ring_free(queue);
-	s->out.queued_bytes = 0;
+	d->loaded_to = out_ring_at(queue, keep)->n - 1;
+	for (uint32_t i = keep; i < queue->count; i++) {
+		struct out *o = out_ring_at(queue, i);
+		size_t size = msg_size(o->msg);
+		d->tail_count++;
+		d->tail_bytes += size;
+		s->out.queued_bytes -= size;
+		out_clear(s->shard, o);
+	}
+	queue->count = keep;
+	if (keep == 0)
+		out_ring_free(queue);
 }

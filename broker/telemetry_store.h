@@ -14,6 +14,7 @@
 struct qos2_id {
 	uint16_t packet_id;
 	uint8_t tag[8];
+	int64_t received_us; /* when it came in first; 0: not known */
 };
 
 struct telemetry_row {

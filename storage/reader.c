@@ -259,10 +259,10 @@ static int serve_lookups(struct reader *r, const struct group *g, enum kind kind
 
 static int load_query(struct reader *r, const struct group *g, PGresult **ret)
 {
-	static const char sql[] =
-	        "SELECT u.o, q.packet_id, q.tag FROM unnest($1::bigint[], $2::text[])"
-	        " WITH ORDINALITY u(d, s, o) JOIN holdfast.qos2_ids q"
-	        " ON q.device_key = u.d AND q.session = u.s ORDER BY u.o";
+	static const char sql[] = "SELECT u.o, q.packet_id, q.tag, q.received_at FROM "
+	                          "unnest($1::bigint[], $2::text[])"
+	                          " WITH ORDINALITY u(d, s, o) JOIN holdfast.qos2_ids q"
+	                          " ON q.device_key = u.d AND q.session = u.s ORDER BY u.o";
 	struct buf devices, sessions;
 	struct pg_params p = {0};
 
@@ -304,6 +304,7 @@ static int read_ids(const PGresult *res, int *row, int64_t ordinal, struct qos2_
 		id->packet_id = (uint16_t)pg_get_i32(res, *row, 1);
 		if (tag.n == sizeof(id->tag))
 			memcpy(id->tag, tag.p, tag.n);
+		id->received_us = PQgetisnull(res, *row, 3) ? 0 : pg_get_time(res, *row, 3);
 	}
 	return 0;
 }

@@ -1,8 +1,7 @@
 /*
  * Clears queues of what nobody will get: expired, too old, of a session or device that is gone,
- * sealed under a key that is gone, delivered and its sender done with it. Goes through the table
- * page by page, a page a turn, so that no statement takes long; what a lane is just changing is
- * left for the next time.
+        " (sealed IS NULL OR packet_id IS NOT NULL) AS begun, origin, " DONE " AS done"
+        " FROM holdfast.queue WHERE (queue, n) > ($1, $2)"
  */
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
@@ -16,14 +15,14 @@
 
 static const char sql[] =
         "WITH page AS MATERIALIZED (SELECT queue, n, device_key, received_at, expires_at,"
-        " sealed IS NULL AS released, origin, " DONE " AS done"
+        " (sealed IS NULL OR packet_id IS NOT NULL) AS begun, origin, " DONE " AS done"
         " FROM holdfast.queue WHERE (queue, n) > ($1, $2)"
         " ORDER BY queue, n LIMIT $3),"
         " dead AS MATERIALIZED (SELECT p.queue, p.n FROM page p"
         " LEFT JOIN holdfast.sessions s ON s.session_id = p.queue"
         " LEFT JOIN holdfast.devices d ON d.device_key = p.queue - 4611686018427387904"
         " LEFT JOIN holdfast.data_keys k ON k.device_key = p.device_key"
-        " WHERE p.received_at < $4 OR p.expires_at < $5 AND NOT p.released"
+        " WHERE p.received_at < $4 OR p.expires_at < $5 AND NOT p.begun"
         " OR p.device_key <> 0 AND k.device_key IS NULL"
         " OR p.done AND NOT EXISTS (SELECT FROM holdfast.qos2_ids i WHERE " MAY_COME_AGAIN ")"
         " OR s.session_id IS NULL AND d.device_key IS NULL),"

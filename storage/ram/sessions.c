@@ -23,6 +23,7 @@ struct ram_queued {
 	uint64_t device_key; /* where it came from, with QoS 2 */
 	uint16_t origin;
 	uint8_t tag[8];
+	int64_t received_us;
 };
 
 static void *at(const struct ram_array *a, size_t i, size_t size)
@@ -174,7 +175,8 @@ static bool has_origin(struct ram_store *s, const struct queue_append *a, const 
 		const struct ram_queued *q = AT(queued, ram_queued, i);
 
 		if (q->queue == a->queue && q->origin == a->msg->packet_id && q->origin &&
-		        q->device_key == a->msg->device_key && memcmp(q->tag, tag, 8) == 0)
+		        q->device_key == a->msg->device_key &&
+		        q->received_us == a->msg->received_us && memcmp(q->tag, tag, 8) == 0)
 			return true;
 	}
 	return false;
@@ -203,6 +205,7 @@ static int append_answer(struct ram_store *s, struct queue_append *a)
 	q->device_key = a->msg->device_key;
 	q->origin = a->msg->packet_id;
 	memcpy(q->tag, tag, 8);
+	q->received_us = a->msg->received_us;
 	q->is = (struct queue_entry){
 	        .n = a->n,
 	        .msg = msg_ref(a->msg),

@@ -51,6 +51,7 @@ int ram_qos2_note(
 	q->session = strndup((const char *)session.p, session.n);
 	q->session_len = session.n;
 	q->id.packet_id = m->packet_id;
+	q->id.received_us = m->received_us;
 	ram_qos2_tag(s, m, q->id.tag);
 	return q->session ? 0 : ERR_NOMEM;
 }

@@ -172,6 +172,54 @@ START_TEST(over_a_kill)
 }
 END_TEST
 
+static bool has_come(void *arg)
+{
+	return ((const struct peer *)arg)->out_n > 0;
+}
+
+/* What the session has in flight comes from the store late; a command takes no packet id of it. */
+START_TEST(behind_what_was_in_flight)
+{
+	const struct connect_opts opts = {
+	        .v = 5, .id = "d", .user = "d", .keep = true, .expiry = 1000};
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	struct got g;
+	struct peer *d = lasting(rig, "d"), *p = backend(rig, 5, "p");
+	subscribe(d, "t", 2);
+	subscribe(d, BOUND("d"), 1);
+	send_publish(p, "t", "x", 2, 1, 0);
+	expect_ack(p, MQTT_PUBREC, 1, 0);
+	expect_publish(d, "t", "x", 2, &g);
+	uint16_t id = g.packet_id;
+	send_ack(d, MQTT_PUBREC, id);
+	expect_ack(d, MQTT_PUBREL, id, 0);
+	rig = rig_kill(rig);
+	ram_set_hold(kept, true);
+	d = peer_open(rig, 0);
+	send_connect(d, &opts);
+	while (d->out_n == 0) {
+		ck_assert_uint_gt(ram_count(kept).waiting, 0);
+		ram_commit(kept, 1);
+		rig_step(rig);
+	}
+	ck_assert(next(d, &g));
+	ck_assert_int_eq(g.type, MQTT_CONNACK);
+	ram_set_available(kept, false); /* for what was asked of the queue */
+	ram_commit(kept, 9);
+	rig_step(rig);
+	ram_set_available(kept, true);
+	ram_set_hold(kept, false);
+	rig_step(rig);
+	ck_assert_int_eq(order_now(rig, "d", "one"), 0);
+	rig_until(rig, has_come, d);
+	expect_ack(d, MQTT_PUBREL, id, 0);
+	expect_publish(d, TOPIC("d"), "one", 1, &g);
+	ck_assert_uint_ne(g.packet_id, id);
+	expect_quiet(d);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(a_full_queue)
 {
 	struct broker_limits l = {.command_depth = 3, .max_inflight = 2, .command_ttl = 2};
@@ -259,6 +307,7 @@ int main(void)
 	tcase_add_test(t, for_the_device_alone);
 	tcase_add_test(t, back_when_the_session_ends);
 	tcase_add_test(t, over_a_kill);
+	tcase_add_test(t, behind_what_was_in_flight);
 	tcase_add_test(t, a_full_queue);
 	tcase_add_test(t, device_gone);
 	tcase_add_test(t, store_away);

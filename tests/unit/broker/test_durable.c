@@ -262,6 +262,55 @@ START_TEST(expires_over_a_kill)
 }
 END_TEST
 
+static int its_id(
+        void *ctx, const struct session_row *row, const struct queue_stats *queue HF_UNUSED)
+{
+	*(uint64_t *)ctx = row->id;
+	return 0;
+}
+static int its_sub(void *ctx HF_UNUSED, const struct sub_write *sub HF_UNUSED)
+{
+	return 0;
+}
+static void written(struct mail *m HF_UNUSED)
+{
+}
+
+/* Whoever can write to the database does not subscribe to what his session may not have. */
+START_TEST(subscriptions_are_judged_again)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	const struct session_store store = ram_sessions(kept);
+	uint64_t id = 0;
+	struct got g;
+	struct peer *s = lasting(rig, "s", "key/ops");
+	subscribe(s, "fine", 1);
+	ck_assert_int_eq(
+	        store.restore(store.ctx,
+	                &(struct session_restore){.ctx = &id, .session = its_id, .sub = its_sub}),
+	        0);
+	ck_assert_uint_ne(id, 0);
+	struct sub_write w = {
+	        .req = {.mail = {.deliver = written}, .reply_to = loop_mailbox(rig->loops[0])},
+	        .session_id = id,
+	        .filter = SLICE_LIT("forbidden/#"),
+	        .qos = 1,
+	};
+	store.sub_write(store.ctx, &w);
+	rig_step(rig);
+	ck_assert_uint_eq(ram_count(kept).subs, 2);
+	rig = rig_kill(rig);
+	s = lasting(rig, "s", "key/ops");
+	ck_assert(s->present);
+	ck_assert_int_eq(metric_read(METRIC_SUBSCRIPTIONS), 1);
+	struct peer *b = backend(rig, 5, "b");
+	send_publish(b, "fine", "y", 1, 1, 0);
+	expect_ack(b, MQTT_PUBACK, 1, 0);
+	expect_publish(s, "fine", "y", 1, &g);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(revoked_meanwhile)
 {
 	struct rig *rig = rig_new_kept(2, NULL, kept);
@@ -452,6 +501,7 @@ int main(void)
 	tcase_add_test(t, there_after_a_kill);
 	tcase_add_test(t, suback_waits_for_the_store);
 	tcase_add_test(t, expires_over_a_kill);
+	tcase_add_test(t, subscriptions_are_judged_again);
 	tcase_add_test(t, revoked_meanwhile);
 	tcase_add_test(t, will_in_the_row);
 	tcase_add_test(t, delayed_will_outlives_a_kill);

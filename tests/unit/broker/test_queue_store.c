@@ -527,6 +527,50 @@ START_TEST(qos2_over_kills)
 }
 END_TEST
 
+/* What was in flight when the hub was killed goes back there, what stood before it with QoS 1 waits
+ * for room: both are there once, however often the client comes and goes. */
+START_TEST(both_kinds_in_flight_over_a_kill)
+{
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	struct connect_opts o = {
+	        .v = 5, .id = "s", .user = "key/ops", .keep = true, .expiry = 1000};
+	struct got g;
+	struct peer *s = lasting(rig, "s"), *p = backend(rig, 5, "p");
+	subscribe(s, "t", 2);
+	send_publish(p, "t", "one", 1, 1, 0);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	send_publish(p, "t", "two", 2, 2, 0);
+	expect_ack(p, MQTT_PUBREC, 2, 0);
+	expect_publish(s, "t", "one", 1, &g);
+	expect_publish(s, "t", "two", 2, &g);
+	uint16_t id = g.packet_id;
+	rig = rig_kill(rig);
+	p = backend(rig, 5, "p");
+	o.receive_maximum = 1;
+	for (unsigned i = 0; i < 3; i++) {
+		s = connect_with(rig, 0, &o);
+		expect_publish(s, "t", "two", 2, &g);
+		ck_assert_uint_eq(g.packet_id, id);
+		expect_quiet(s);
+		peer_close(s);
+	}
+	send_publish(p, "t", "three", 1, 3, 0);
+	expect_ack(p, MQTT_PUBACK, 3, 0);
+	s = lasting(rig, "s");
+	expect_publish(s, "t", "two", 2, &g);
+	expect_publish(s, "t", "one", 1, &g);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	expect_publish(s, "t", "three", 1, &g);
+	send_ack(s, MQTT_PUBACK, g.packet_id);
+	send_ack(s, MQTT_PUBREC, id);
+	expect_ack(s, MQTT_PUBREL, id, 0);
+	send_ack(s, MQTT_PUBCOMP, id);
+	expect_quiet(s);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(qos2_connection_breaks_meanwhile)
 {
 	struct rig *rig = rig_new_kept(1, NULL, kept);
@@ -679,6 +723,7 @@ int main(void)
 	tcase_add_test(t, member_ends_with_a_queue);
 	tcase_add_test(t, qos2_step_by_step);
 	tcase_add_test(t, qos2_over_kills);
+	tcase_add_test(t, both_kinds_in_flight_over_a_kill);
 	tcase_add_test(t, qos2_connection_breaks_meanwhile);
 	tcase_add_test(t, exactly_once_into_a_queue);
 	tcase_add_test(t, exactly_once_of_a_device);

@@ -326,6 +326,7 @@ START_TEST(notes_and_forgets_packet_ids)
 	ck_assert_uint_eq(id.packet_id, 7);
 	f.telemetry.qos2_tag(f.telemetry.ctx, rows[0].row.msg, tag);
 	ck_assert_mem_eq(tag, id.tag, 8);
+	ck_assert_int_eq(id.received_us, rows[2].row.msg->received_us);
 	f.answered = 0;
 	send_qos2(&f, &rows[4], d.device_key, 9);
 	send_release(&f, &rel[2], d.device_key, 0);

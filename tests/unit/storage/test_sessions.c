@@ -366,7 +366,7 @@ START_TEST(upkeep_clears_queues)
 	struct principal *p = sx_principal("backend", 0);
 	struct session_row row = row_of(ID1, "K/a", p);
 	struct msg *old = sx_msg(0, "t", "old"), *expired = sx_msg(0, "t", "expired");
-	struct queue_append a[2];
+	struct queue_append a[3];
 	old->received_us -= 3601LL * 1000000;
 	expired->expires = true;
 	expired->expires_ms = clock_ms();
@@ -374,14 +374,21 @@ START_TEST(upkeep_clears_queues)
 	ck_assert_int_eq(sx_session(SESSION_PUT, &row), 0);
 	sx_send_append(&a[0], ID1, 1, old);
 	sx_send_append(&a[1], ID1, 2, expired);
+	a[2] = (struct queue_append){.req = sx_request(),
+	        .queue = ID1,
+	        .n = 4,
+	        .msg = expired,
+	        .qos = 2,
+	        .packet_id = 7}; /* its client may have it already */
+	sx.port.queue_append(sx.port.ctx, &a[2]);
 	sx_wait();
 	ck_assert_int_eq(sx_append(ID1, 3, 0, "kept"), 0);
 	ck_assert_int_eq(sx_append(ID2, 1, 0, "of no session"), 0);
 	ck_assert_int_eq(sx_append(COMMAND_QUEUE(77), 1, 0, "of no device"), 0);
 	sx_restart(); /* its upkeep begins with a walk */
 	ck_assert(fx_eventually(
-	        sx.f.admin_url, "SELECT count(*) = 1 AND min(n) = 3 FROM holdfast.queue", 10000));
-	ck_assert_str_eq(sx_queue(ID1), "3:kept");
+	        sx.f.admin_url, "SELECT count(*) = 2 AND min(n) = 3 FROM holdfast.queue", 10000));
+	ck_assert_str_eq(sx_queue(ID1), "3:kept 4:expired");
 	msg_unref(old);
 	msg_unref(expired);
 	principal_unref(p);
