@@ -17,10 +17,11 @@
 #define SCHEMA_VERSION 2
 
 /* Of a row q of the queue: the packet id i with which it came is noted still, so that its sender
- * may send it again. */
-#define QUEUE_ORIGIN_NOTED(q, i)                                                            \
-	i ".device_key = " q ".device_key AND " i ".received_at = " q ".received_at AND " i \
-	  ".tag = substr(" q ".origin, 3) AND " i ".packet_id = get_byte(" q                \
+ * may send it again. What was sent again was received later than its id was noted; an earlier
+ * message with that id and content before. */
+#define QUEUE_ORIGIN_NOTED(q, i)                                                             \
+	i ".device_key = " q ".device_key AND " i ".received_at <= " q ".received_at AND " i \
+	  ".tag = substr(" q ".origin, 3) AND " i ".packet_id = get_byte(" q                 \
 	  ".origin, 0) * 256 + get_byte(" q ".origin, 1)"
 /* It was delivered, and stands there only for as long as that. */
 #define QUEUE_DONE(q) "(" q ".sealed IS NULL AND " q ".packet_id IS NULL)"
