@@ -116,8 +116,7 @@ static bool match(const struct session *s, struct slice topic, struct out_spec *
 	bool any = false;
 	d->ids = ids;
 	LIST_FOREACH (sub, &s->subs, entry) {
-		if (sub->shared || sub->silent ||
-		        !topic_matches(filter_text(sub->of.filter), topic))
+		if (sub->shared || sub->silent || !topic_matches(sub_text(sub), topic))
 			continue;
 		any = true;
 		d->qos = sub->qos > d->qos ? sub->qos : d->qos;

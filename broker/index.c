@@ -7,150 +7,168 @@
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 
-struct entry {
-	const void *key;
-	void *value; /* NULL: the slot is free */
-};
-
 /*
- * The entries of one filter: a hash table over keys with linear probing, at most three quarters
- * full from 16 slots on; the usual single entry needs no table. Keys are pointers or numbers that
- * the hub chose, so a plain multiplicative hash will do.
+ * The entries of one filter: none, one, which is the value itself, or a table: a hash table over
+ * the values' keys with linear probing, at most three quarters full from 16 slots on. Keys are
+ * pointers or numbers that the hub chose, so a plain multiplicative hash will do.
  */
-struct entries {
-	union {
-		struct entry one;
-		struct entry *slots;
-	};
-	uint32_t used, size; /* size: a power of two, 0 and 1: one is meant */
+struct table {
+	uint32_t used, counted, size; /* size: a power of two */
+	void *slots[];                /* NULL: free */
 };
+struct entries {
+	void *p; /* the value, or the table with TABLE_TAG; values are aligned */
+};
+#define TABLE_TAG 1
 
 /* '#' needs no node of its own: "a/#" is in `below` of the node "a", "#" in that of the root. */
 struct node {
 	struct level level;
-	struct node *plus; /* the child "+", also one of level's children */
 	struct entries here, below;
 };
+/* A place is the node with this where `below` is meant. */
+#define BELOW_TAG 1
 
 struct index {
 	struct node *root;
+	const struct index_values *values;
 	size_t count;
 	uint64_t version;
 };
 
 /* ---- the entries of a filter ---- */
 
-static const struct entry *entries_slots(const struct entries *es)
+static struct table *table_of(const struct entries *es)
 {
-	return es->size > 1 ? es->slots : &es->one;
+	bool tagged = (uintptr_t)es->p & TABLE_TAG;
+	return tagged ? (struct table *)(void *)((char *)es->p - TABLE_TAG) : NULL;
 }
 
-static uint32_t entries_home(const void *key, uint32_t size)
+static bool entries_empty(const struct entries *es)
+{
+	return !es->p; /* a table has one entry at least */
+}
+
+static uint32_t entries_counted(const struct index *ix, const struct entries *es)
+{
+	const struct table *t = table_of(es);
+	return t ? t->counted : es->p && ix->values->counts(es->p);
+}
+
+static uint32_t key_home(const void *key, uint32_t size)
 {
 	uint64_t h = (uint64_t)(uintptr_t)key * UINT64_C(0x9E3779B97F4A7C15);
 	return (uint32_t)(h >> 32) & (size - 1);
 }
 
-/* The entry of key, or NULL. */
-static struct entry *entries_find(struct entries *es, const void *key)
+/* Where the entry of key is, or NULL. */
+static void **entries_find(const struct index *ix, struct entries *es, const void *key)
 {
-	if (es->size <= 1)
-		return es->one.value && es->one.key == key ? &es->one : NULL;
-	uint32_t i = entries_home(key, es->size);
-	for (uint32_t n = 0; n < es->size && es->slots[i].value; n++) {
-		if (es->slots[i].key == key)
-			return &es->slots[i];
-		i = (i + 1) & (es->size - 1);
+	struct table *t = table_of(es);
+	if (!t)
+		return es->p && ix->values->key(es->p) == key ? &es->p : NULL;
+	uint32_t i = key_home(key, t->size);
+	for (uint32_t n = 0; n < t->size && t->slots[i]; n++) {
+		if (ix->values->key(t->slots[i]) == key)
+			return &t->slots[i];
+		i = (i + 1) & (t->size - 1);
 	}
 	return NULL;
 }
 
-static void slots_insert(struct entry *slots, uint32_t size, struct entry e)
+static void table_insert(const struct index *ix, struct table *t, void *value)
 {
-	uint32_t i = entries_home(e.key, size);
-	while (slots[i].value)
-		i = (i + 1) & (size - 1);
-	slots[i] = e;
+	uint32_t i = key_home(ix->values->key(value), t->size);
+	while (t->slots[i])
+		i = (i + 1) & (t->size - 1);
+	t->slots[i] = value;
+	t->used++;
+	t->counted += ix->values->counts(value);
 }
 
 /* Moves the entries into a table of size slots, all of which they must fit. */
-static bool entries_resize(struct entries *es, uint32_t size)
+static bool entries_resize(const struct index *ix, struct entries *es, uint32_t size)
 {
-	struct entry *slots = NULL, one = {NULL, NULL};
-	if (size > 1) {
-		slots = calloc(size, sizeof(*slots));
-		if (!slots)
-			return false;
+	struct table *old = table_of(es), *t = calloc(1, sizeof(*t) + size * sizeof(t->slots[0]));
+	if (!t)
+		return false;
+	t->size = size;
+	if (!old)
+		table_insert(ix, t, es->p);
+	for (uint32_t i = 0; old && i < old->size; i++) {
+		if (old->slots[i])
+			table_insert(ix, t, old->slots[i]);
 	}
-	const struct entry *old = entries_slots(es);
-	uint32_t old_size = es->size > 1 ? es->size : 1;
-	for (uint32_t i = 0; i < old_size; i++) {
-		if (old[i].value && slots)
-			slots_insert(slots, size, old[i]);
-		else if (old[i].value)
-			one = old[i];
-	}
-	if (es->size > 1)
-		free(es->slots);
-	if (slots)
-		es->slots = slots;
-	else
-		es->one = one;
-	es->size = size;
+	free(old);
+	es->p = (char *)t + TABLE_TAG;
 	return true;
 }
 
-static bool entries_full(const struct entries *es)
+/* The last entry, or none, needs no table. */
+static void entries_to_one(struct entries *es)
 {
-	if (es->size < 16)
-		return es->used >= (es->size > 1 ? es->size : 1);
-	return es->used >= es->size / 4 * 3;
+	struct table *t = table_of(es);
+	es->p = NULL;
+	for (uint32_t i = 0; i < t->size && !es->p; i++)
+		es->p = t->slots[i];
+	free(t);
 }
 
-static bool entries_add(struct entries *es, const void *key, void *value)
+static bool table_full(const struct table *t)
 {
-	if (entries_full(es)) {
-		uint32_t size = es->size > 1 ? es->size * 2 : 2;
-		if (size == 0 || !entries_resize(es, size))
+	return t->used >= (t->size < 16 ? t->size : t->size / 4 * 3);
+}
+
+static bool entries_add(const struct index *ix, struct entries *es, void *value)
+{
+	if (!es->p) {
+		es->p = value;
+		return true;
+	}
+	const struct table *t = table_of(es);
+	if (!t || table_full(t)) {
+		uint32_t size = t ? t->size * 2 : 2;
+		if (size == 0 || !entries_resize(ix, es, size))
 			return false;
 	}
-	if (es->size <= 1)
-		es->one = (struct entry){key, value};
-	else
-		slots_insert(es->slots, es->size, (struct entry){key, value});
-	es->used++;
+	table_insert(ix, table_of(es), value);
 	return true;
 }
 
 /* Frees a slot and moves back what had probed past it, so that no tombstones are needed. */
-static void entries_close_gap(struct entries *es, uint32_t gap)
+static void table_close_gap(const struct index *ix, struct table *t, uint32_t gap)
 {
-	uint32_t mask = es->size - 1;
-	es->slots[gap] = (struct entry){NULL, NULL};
-	for (uint32_t i = (gap + 1) & mask; es->slots[i].value; i = (i + 1) & mask) {
-		uint32_t home = entries_home(es->slots[i].key, es->size);
+	uint32_t mask = t->size - 1;
+	t->slots[gap] = NULL;
+	for (uint32_t i = (gap + 1) & mask; t->slots[i]; i = (i + 1) & mask) {
+		uint32_t home = key_home(ix->values->key(t->slots[i]), t->size);
 		if (((i - home) & mask) < ((i - gap) & mask))
 			continue;
-		es->slots[gap] = es->slots[i];
-		es->slots[i] = (struct entry){NULL, NULL};
+		t->slots[gap] = t->slots[i];
+		t->slots[i] = NULL;
 		gap = i;
 	}
 }
 
-static void *entries_remove(struct entries *es, const void *key)
+static void *entries_remove(const struct index *ix, struct entries *es, const void *key)
 {
-	struct entry *e = entries_find(es, key);
-	if (!e)
+	void **slot = entries_find(ix, es, key);
+	if (!slot)
 		return NULL;
-	void *value = e->value;
-	if (es->size <= 1)
-		*e = (struct entry){NULL, NULL};
-	else
-		entries_close_gap(es, (uint32_t)(e - es->slots));
-	es->used--;
-	/* Out of memory is no harm: the table stays as large as it is. */
-	if (es->size > 1 && es->used <= es->size / 4)
-		entries_resize(es, es->size > 4 ? es->size / 2 : 1);
+	void *value = *slot;
+	struct table *t = table_of(es);
+	if (!t) {
+		es->p = NULL;
+		return value;
+	}
+	t->used--;
+	t->counted -= ix->values->counts(value);
+	table_close_gap(ix, t, (uint32_t)(slot - t->slots));
+	/* Two that come and go in turns keep their table. */
+	if (t->used == 0 || (t->used == 1 && t->size > 2))
+		entries_to_one(es);
+	else if (t->used <= t->size / 4) /* out of memory: it stays as large as it is */
+		entries_resize(ix, es, t->size / 2);
 	return value;
 }
 
@@ -161,7 +179,7 @@ static struct node *node_of(struct level *l)
 	return container_of(l, struct node, level);
 }
 
-struct index *index_new(void)
+struct index *index_new(const struct index_values *values)
 {
 	struct index *ix = calloc(1, sizeof(*ix));
 	struct level *root = levels_new(sizeof(struct node));
@@ -171,16 +189,15 @@ struct index *index_new(void)
 		return NULL;
 	}
 	ix->root = node_of(root);
+	ix->values = values;
 	return ix;
 }
 
 static void node_done(struct level *l, void *arg HF_UNUSED)
 {
 	struct node *n = node_of(l);
-	if (n->here.size > 1)
-		free(n->here.slots);
-	if (n->below.size > 1)
-		free(n->below.slots);
+	free(table_of(&n->here));
+	free(table_of(&n->below));
 }
 
 void index_free(struct index *ix)
@@ -194,13 +211,9 @@ void index_free(struct index *ix)
 /* Removes n and those above it that hold nothing any more. */
 static void prune(struct index *ix, struct node *n)
 {
-	while (n != ix->root && n->level.n_kids == 0 && n->here.used == 0 && n->below.used == 0) {
-		struct node *parent = node_of(n->level.parent);
-		if (parent->plus == n)
-			parent->plus = NULL;
-		level_drop(&n->level);
-		n = parent;
-	}
+	while (n != ix->root && n->level.n_kids == 0 && entries_empty(&n->here) &&
+	        entries_empty(&n->below))
+		n = node_of(level_drop(&n->level));
 }
 
 /* The node that a filter's entries belong to, and whether to `below` of it; NULL if there is none.
@@ -243,8 +256,6 @@ static struct node *make_node(struct index *ix, struct slice filter, bool *ret_b
 			prune(ix, n);
 			return NULL;
 		}
-		if (level_is(level, '+'))
-			n->plus = node_of(kid);
 		n = node_of(kid);
 	}
 	return n;
@@ -258,10 +269,21 @@ static size_t count_levels(struct slice filter)
 	return count;
 }
 
-int index_put(struct index *ix, struct slice filter, const void *key, void *value, bool *ret_first,
-        void **ret_old)
+static struct index_place place_make(const struct node *n, bool below)
 {
-	assert(value);
+	return (struct index_place){(uintptr_t)n | (below ? BELOW_TAG : 0)};
+}
+
+static struct node *place_node(struct index_place place, bool *ret_below)
+{
+	*ret_below = place.bits & BELOW_TAG;
+	return (struct node *)(place.bits & ~(uintptr_t)BELOW_TAG);
+}
+
+int index_put(struct index *ix, struct slice filter, void *value, struct index_place *ret_place,
+        bool *ret_first)
+{
+	assert(value && !((uintptr_t)value & TABLE_TAG));
 	if (filter.n > UINT16_MAX || count_levels(filter) > LEVELS_MAX)
 		return ERR_TOO_BIG;
 	bool below;
@@ -269,47 +291,87 @@ int index_put(struct index *ix, struct slice filter, const void *key, void *valu
 	if (!n)
 		return ERR_NOMEM;
 	struct entries *es = below ? &n->below : &n->here;
-	bool first = es->used == 0;
-	void *old_value = NULL;
-	struct entry *old = entries_find(es, key);
-	if (old) {
-		old_value = old->value;
-		old->value = value;
-	} else if (entries_add(es, key, value)) {
-		ix->count++;
-	} else {
+	bool first = entries_counted(ix, es) == 0;
+	if (entries_find(ix, es, ix->values->key(value)))
+		return ERR_EXISTS;
+	if (!entries_add(ix, es, value)) {
 		prune(ix, n);
 		return ERR_NOMEM;
 	}
+	ix->count++;
 	ix->version++;
+	if (ret_place)
+		*ret_place = place_make(n, below);
 	if (ret_first)
 		*ret_first = first;
-	if (ret_old)
-		*ret_old = old_value;
 	return 0;
 }
 
-void *index_remove(struct index *ix, struct slice filter, const void *key, bool *ret_last)
+static void *take(struct index *ix, struct node *n, bool below, const void *key, bool *ret_last)
 {
-	bool below;
-	struct node *n = find_node(ix, filter, &below);
-	struct entries *es = !n ? NULL : below ? &n->below : &n->here;
-	void *value = es ? entries_remove(es, key) : NULL;
-	if (ret_last)
-		*ret_last = value && es->used == 0;
+	struct entries *es = below ? &n->below : &n->here;
+	void *value = entries_remove(ix, es, key);
 	if (!value)
 		return NULL;
+	if (ret_last)
+		*ret_last = ix->values->counts(value) && entries_counted(ix, es) == 0;
 	ix->count--;
 	ix->version++;
 	prune(ix, n);
 	return value;
 }
 
+void *index_remove(struct index *ix, struct slice filter, const void *key, bool *ret_last)
+{
+	bool below;
+	struct node *n = find_node(ix, filter, &below);
+	if (ret_last)
+		*ret_last = false;
+	return n ? take(ix, n, below, key, ret_last) : NULL;
+}
+
+void *index_take(struct index *ix, struct index_place place, const void *key, bool *ret_last)
+{
+	bool below;
+	struct node *n = place_node(place, &below);
+	if (ret_last)
+		*ret_last = false;
+	return take(ix, n, below, key, ret_last);
+}
+
+void *index_get(const struct index *ix, struct slice filter, const void *key)
+{
+	bool below;
+	struct node *n = find_node(ix, filter, &below);
+	void **slot = n ? entries_find(ix, below ? &n->below : &n->here, key) : NULL;
+	return slot ? *slot : NULL;
+}
+
 bool index_has(const struct index *ix, struct slice filter)
 {
 	bool below;
 	const struct node *n = find_node(ix, filter, &below);
-	return n && (below ? n->below.used : n->here.used) > 0;
+	return n && !entries_empty(below ? &n->below : &n->here);
+}
+
+struct slice index_text(struct index_place place, uint8_t text[static INDEX_TEXT_MAX])
+{
+	bool below;
+	uint8_t *end = text + INDEX_TEXT_MAX, *at = end;
+	const struct node *n = place_node(place, &below);
+	bool behind = below; /* another level follows */
+	if (below)
+		*--at = '#';
+	for (const struct level *l = &n->level; l->parent; l = l->parent) {
+		struct slice level = level_text(l);
+		if (behind)
+			*--at = '/';
+		behind = true;
+		at -= level.n;
+		if (level.n > 0)
+			memcpy(at, level.p, level.n);
+	}
+	return slice_make(at, (size_t)(end - at));
 }
 
 size_t index_count(const struct index *ix)
@@ -326,13 +388,12 @@ uint64_t index_version(const struct index *ix)
 
 static void entries_tell(const struct entries *es, void (*found)(void *value, void *arg), void *arg)
 {
-	if (es->used == 0)
-		return;
-	const struct entry *slots = entries_slots(es);
-	uint32_t size = es->size > 1 ? es->size : 1;
-	for (uint32_t i = 0; i < size; i++) {
-		if (slots[i].value)
-			found(slots[i].value, arg);
+	const struct table *t = table_of(es);
+	if (!t && es->p)
+		found(es->p, arg);
+	for (uint32_t i = 0; t && i < t->size; i++) {
+		if (t->slots[i])
+			found(t->slots[i], arg);
 	}
 }
 
@@ -351,12 +412,14 @@ static bool descend(struct branch *at, bool wildcards, struct branch *fork)
 	if (!at->more)
 		return false;
 	struct slice level = level_cut(&at->rest, &at->more);
-	const struct node *plus = wildcards ? at->n->plus : NULL;
+	struct level *plus = wildcards ? level_plus(&at->n->level) : NULL;
 	struct level *kid = level_find(&at->n->level, level);
 	if (kid && plus)
-		*fork = (struct branch){plus, at->rest, at->more};
-	at->n = kid ? node_of(kid) : plus;
-	return at->n != NULL;
+		*fork = (struct branch){node_of(plus), at->rest, at->more};
+	else if (!kid)
+		kid = plus;
+	at->n = kid ? node_of(kid) : NULL;
+	return kid != NULL;
 }
 
 void index_match(const struct index *ix, struct slice topic, void (*found)(void *value, void *arg),

@@ -10,21 +10,38 @@
 
 struct index;
 
-/* One entry: a subscriber of this loop, another loop, a shared group or a pseudo-loop. key says
- * which (unique in its filter); value is the caller's. */
-struct index *index_new(void);
-void index_free(struct index *ix); /* the entries' values are the caller's */
+/* An entry is a value of the caller's: a subscriber of this loop, another loop, a shared group. It
+ * is a pointer to something aligned. */
+struct index_values {
+	const void *(*key)(const void *value); /* unique in its filter, always the same */
+	bool (*counts)(const void *value);     /* whether it counts for the first and the last */
+};
 
-/* Adds or replaces the entry of key under filter; value is not NULL. 0, ERR_NOMEM, ERR_TOO_BIG
- * (over 1,024 levels; mqtt.max_topic_levels is never above). *ret_first (may be NULL): whether the
- * filter had no entry before. *ret_old (may be NULL): the value replaced, or NULL. */
-int index_put(struct index *ix, struct slice filter, const void *key, void *value, bool *ret_first,
-        void **ret_old);
-/* Removes it and returns its value, NULL if there was none. *ret_last (may be NULL): whether the
- * filter has no entry left. */
+/* Where a filter stands; it stays while the filter has an entry. */
+struct index_place {
+	uintptr_t bits;
+};
+#define INDEX_TEXT_MAX UINT16_MAX
+
+struct index *index_new(const struct index_values *values);
+void index_free(struct index *ix); /* the entries are the caller's */
+
+/* Adds an entry under filter. 0; ERR_EXISTS: there is one with its key; ERR_NOMEM; ERR_TOO_BIG
+ * (over 1,024 levels; mqtt.max_topic_levels is never above). *ret_place (may be NULL): where.
+ * *ret_first (may be NULL): whether the filter had no entry before that counts. */
+int index_put(struct index *ix, struct slice filter, void *value, struct index_place *ret_place,
+        bool *ret_first);
+/* Removes the entry of key and returns it, NULL if there was none. *ret_last (may be NULL): whether
+ * it was the last under the filter that counts. */
 void *index_remove(struct index *ix, struct slice filter, const void *key, bool *ret_last);
+/* The same where the place is known. */
+void *index_take(struct index *ix, struct index_place place, const void *key, bool *ret_last);
+/* The entry of key under filter, NULL if there is none. */
+void *index_get(const struct index *ix, struct slice filter, const void *key);
 /* Whether filter has any entry. */
 bool index_has(const struct index *ix, struct slice filter);
+/* The filter of a place, put together at the end of text. */
+struct slice index_text(struct index_place place, uint8_t text[static INDEX_TEXT_MAX]);
 size_t index_count(const struct index *ix);
 /* Changes with every entry that comes, goes or is replaced: what was matched under the same version
  * would match the same. */

@@ -3,7 +3,7 @@
  * their parent, their level's text and their children. Single-threaded. Private to the broker.
  *
  * A tree's own node type begins with a struct level. Children are kept by number: one is a pointer,
- * a few an array, many a map with a seeded hash, so that a deep tree of single branches costs no
+ * a few an array, many a table with a seeded hash, so that a deep tree of single branches costs no
  * tables and a wide one no long searches, whatever names clients choose.
  */
 #ifndef HF_BROKER_LEVELS_H
@@ -15,16 +15,17 @@
  * depth of every walk. */
 #define LEVELS_MAX 1024
 
-struct map;
+struct wide;
 
 struct level {
 	struct level *parent;
 	union {
 		struct level *one;
 		struct level **few;
-		struct map *many;
+		struct wide *many;
 	} kids;
-	uint32_t n_kids : 30, is_few : 1, is_many : 1;
+	uint32_t n_kids : 29, is_few : 1, is_many : 1;
+	uint32_t has_plus : 1;       /* one of the children is "+" */
 	uint16_t text_off, text_len; /* the text lies behind the node, in the same allocation */
 };
 
@@ -51,6 +52,9 @@ static inline struct slice level_text(const struct level *l)
 	return slice_make((const uint8_t *)l + l->text_off, l->text_len);
 }
 
+/* What a child costs its parent's table, mostly. */
+#define LEVEL_SLOT_BYTES (2 * (sizeof(struct level *) + sizeof(uint32_t)))
+
 /* A zeroed root of node_size bytes, NULL when out of memory. */
 struct level *levels_new(size_t node_size);
 /* Calls done (may be NULL) for every node, then frees it. No recursion. */
@@ -60,6 +64,13 @@ void levels_free(struct level *root, void (*done)(struct level *l, void *arg), v
 struct level *level_find(const struct level *l, struct slice text);
 /* Adds one that is not there: zeroed, node_size bytes. NULL when out of memory. */
 struct level *level_add(struct level *l, struct slice text, size_t node_size);
+/* The child "+", NULL if there is none. */
+static inline struct level *level_plus(const struct level *l)
+{
+	if (!l->has_plus)
+		return NULL;
+	return l->is_few || l->is_many ? level_find(l, SLICE_LIT("+")) : l->kids.one;
+}
 /* Takes a node without children from its parent and frees it. Returns the parent. */
 struct level *level_drop(struct level *l);
 /* Walks the children: start with *pos = 0, NULL at the end. */

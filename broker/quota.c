@@ -2,28 +2,31 @@
 
 #include "server/base/metrics.h"
 
-#define SUB_COST 128   /* what a subscription counts for where it is held */
-#define NOTE_COST 128  /* and on each loop, whose index has its filter too */
-#define LEVEL_COST 128 /* there a level that is not among the first: those are mostly shared */
+/* Rounded up to what the allocator takes, with a share of tables that are not full. */
+#define SUB_COST 64    /* what a subscription counts for where it is held */
+#define APART_COST 192 /* and one that the index does not have, for its filter and two maps */
+#define NOTE_COST 96   /* and on each loop, whose index has its filter too */
+#define LEVEL_COST 96  /* there a level that is not among the first: those are mostly shared */
 #define FIRST_LEVELS 4
 #define SESSION_PART 64 /* the part of all memory for subscriptions that one session may take */
 
 /* ---- subscriptions ---- */
 
-static uint32_t sub_cost(const struct session *s, const struct filter *f)
+static uint32_t sub_cost(const struct session *s, struct slice filter, bool apart)
 {
-	uint32_t loops = s->shard->b->n, levels = 1;
-	for (unsigned i = 0; i < f->len; i++)
-		levels += f->text[i] == '/';
+	uint32_t loops = s->shard->b->n, levels = 1, len = (uint32_t)filter.n;
+	for (size_t i = 0; i < filter.n; i++)
+		levels += filter.p[i] == '/';
 	levels = levels > FIRST_LEVELS ? levels - FIRST_LEVELS : 0;
-	return SUB_COST + f->len + loops * (NOTE_COST + f->len + levels * LEVEL_COST);
+	uint32_t noted = loops * (NOTE_COST + len + levels * LEVEL_COST);
+	return SUB_COST + (apart ? APART_COST + len : 0) + noted;
 }
 
-bool quota_sub_take(struct session *s, const struct filter *f)
+bool quota_sub_take(struct session *s, struct slice filter, bool apart)
 {
 	struct broker *b = s->shard->b;
 	size_t most = shard_limits(s->shard)->subscription_memory;
-	uint32_t cost = sub_cost(s, f);
+	uint32_t cost = sub_cost(s, filter, apart);
 	size_t all = atomic_fetch_add_explicit(&b->sub_bytes, cost, memory_order_relaxed) + cost;
 	if (most && (all > most || s->sub_bytes + cost > most / SESSION_PART)) {
 		atomic_fetch_sub_explicit(&b->sub_bytes, cost, memory_order_relaxed);
@@ -34,9 +37,9 @@ bool quota_sub_take(struct session *s, const struct filter *f)
 	return true;
 }
 
-void quota_sub_give(struct session *s, const struct filter *f)
+void quota_sub_give(struct session *s, struct slice filter, bool apart)
 {
-	uint32_t cost = sub_cost(s, f);
+	uint32_t cost = sub_cost(s, filter, apart);
 	atomic_fetch_sub_explicit(&s->shard->b->sub_bytes, cost, memory_order_relaxed);
 	s->sub_bytes -= cost;
 	metric_add(METRIC_SUBSCRIPTION_BYTES, -(int64_t)cost);

@@ -7,11 +7,11 @@
 
 #include "broker/session.h"
 
-/* Takes what a subscription to f counts for. False: there is not enough for all sessions, or it is
- * more than one session's part. */
-bool quota_sub_take(struct session *s, const struct filter *f);
+/* Takes what a subscription to filter counts for; apart: it is shared or silent. False: there is
+ * not enough for all sessions, or it is more than one session's part. */
+bool quota_sub_take(struct session *s, struct slice filter, bool apart);
 /* The session holds it no more. */
-void quota_sub_give(struct session *s, const struct filter *f);
+void quota_sub_give(struct session *s, struct slice filter, bool apart);
 
 /* Whether the device may retain m beside what it retains; what m replaces is given back. On the
  * home shard of m's topic. */

@@ -19,7 +19,7 @@ struct node {
 };
 
 /* What counts for a node beside its text: it, and its share of the parent's table of children. */
-#define NODE_BYTES (sizeof(struct node) + 2 * sizeof(struct map_slot))
+#define NODE_BYTES (sizeof(struct node) + LEVEL_SLOT_BYTES)
 
 struct device {
 	uint64_t key;

@@ -65,13 +65,19 @@ static void found_local(const struct route *route, const struct sub *sub)
 		match_add_id(r, m, sub->id);
 }
 
+static uint8_t kind_of(const void *value)
+{
+	return *(const uint8_t *)value;
+}
+
 static void found(void *value, void *arg)
 {
 	const struct route *route = arg;
 	struct route_scratch *r = &route->shard->route;
-	switch (*(const enum route_kind *)value) {
+	switch ((enum route_kind)kind_of(value)) {
 	case ROUTE_LOCAL: found_local(route, value); break;
-	case ROUTE_REMOTE: r->remote |= 1ull << ((const struct remote *)value)->shard; break;
+	case ROUTE_REMOTE:
+	case ROUTE_REMOTE_GROUP: r->remote |= 1ull << ((const struct remote *)value)->shard; break;
 	case ROUTE_GROUP:
 		if (scratch_grow(&r->groups, &r->groups_size, r->n_groups, sizeof(void *)))
 			r->groups[r->n_groups++] = value;
@@ -261,25 +267,42 @@ bool route_publish(struct shard *sh, struct msg *m, const struct session *from,
 
 /* ---- what other loops want ---- */
 
-/* A group's note has a key of its own beside that of the plain one. */
-static const void *group_key(const struct shard *sh, unsigned target)
+/* Keys of the notes: no session and no group has so low an address. */
+static const void *remote_key(unsigned target, bool group)
 {
-	return (const char *)&sh->others[target] + 1;
+	return (const void *)(uintptr_t)(2 * target + 1 + group);
 }
+
+static const void *value_key(const void *value)
+{
+	switch ((enum route_kind)kind_of(value)) {
+	case ROUTE_LOCAL: return ((const struct sub *)value)->of.session;
+	case ROUTE_REMOTE: return remote_key(((const struct remote *)value)->shard, false);
+	case ROUTE_REMOTE_GROUP: return remote_key(((const struct remote *)value)->shard, true);
+	case ROUTE_GROUP: break;
+	}
+	return value;
+}
+
+static bool value_counts(const void *value)
+{
+	return kind_of(value) == ROUTE_LOCAL;
+}
+
+const struct index_values route_values = {value_key, value_counts};
 
 static void note_group(struct shard *sh, struct slice filter, unsigned target, bool add)
 {
-	const void *key = group_key(sh, target);
-	struct remote_group *g = index_remove(sh->subs, filter, key, NULL);
+	struct remote_group *g = index_remove(sh->subs, filter, remote_key(target, true), NULL);
 	if (!g && !add)
 		return;
 	if (!g) {
 		g = mem_new(sizeof(*g));
-		g->remote = (struct remote){ROUTE_REMOTE, target};
+		g->remote = (struct remote){ROUTE_REMOTE_GROUP, target};
 		LIST_INSERT_HEAD(&sh->remote_groups, g, entry);
 	}
 	g->count += add ? 1u : -1u;
-	if (g->count > 0 && index_put(sh->subs, filter, key, g, NULL, NULL) == 0)
+	if (g->count > 0 && index_put(sh->subs, filter, g, NULL, NULL) == 0)
 		return;
 	LIST_REMOVE(g, entry);
 	free(g);
@@ -292,9 +315,9 @@ void route_note(struct shard *sh, struct slice filter, unsigned target, bool gro
 	if (group)
 		note_group(sh, filter, target, add);
 	else if (add)
-		index_put(sh->subs, filter, &sh->others[target], &sh->others[target], NULL, NULL);
+		index_put(sh->subs, filter, &sh->others[target], NULL, NULL);
 	else
-		index_remove(sh->subs, filter, &sh->others[target], NULL);
+		index_remove(sh->subs, filter, remote_key(target, false), NULL);
 }
 
 void route_notes_free(struct shard *sh)

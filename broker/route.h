@@ -1,6 +1,6 @@
 /*
  * Private to the room: from a message to those who subscribed. The index of a loop holds entries of
- * three kinds; each begins with the kind.
+ * four kinds; each begins with the kind, in one byte.
  */
 #ifndef HF_BROKER_ROUTE_H
 #define HF_BROKER_ROUTE_H
@@ -14,19 +14,21 @@
 
 struct broker;
 struct filter;
+struct index_values;
 struct session;
 struct shard;
 
 enum route_kind {
-	ROUTE_LOCAL,  /* struct sub: a session of this loop */
-	ROUTE_REMOTE, /* struct remote: somebody on another loop */
-	ROUTE_GROUP,  /* struct group: a shared group whose home is here */
+	ROUTE_LOCAL,        /* struct sub: a session of this loop */
+	ROUTE_REMOTE,       /* struct remote: somebody on another loop */
+	ROUTE_REMOTE_GROUP, /* struct remote_group: a shared group whose home is another loop */
+	ROUTE_GROUP,        /* struct group: a shared group whose home is here */
 };
 
 /* The entry that says: that other loop has subscribers. A loop tells when its first comes and its
  * last goes, so one such entry for each loop serves all filters. */
 struct remote {
-	enum route_kind kind;
+	uint8_t kind;
 	unsigned shard;
 };
 
@@ -36,6 +38,9 @@ struct remote_group {
 	unsigned count;
 	LIST_ENTRY(remote_group) entry;
 };
+
+/* What the index has to know of its entries; those of sessions of the loop count. */
+extern const struct index_values route_values;
 
 /* What one session gets of a message, gathered over its overlapping subscriptions. */
 struct match {

@@ -210,14 +210,7 @@ static void session_free(struct session *s)
 
 void session_discard(struct session *s)
 {
-	struct sub *sub;
-	while ((sub = LIST_FIRST(&s->subs)) != NULL) {
-		LIST_REMOVE(sub, entry);
-		quota_sub_give(s, sub->of.filter);
-		filter_unref(s->shard, sub->of.filter);
-		free(sub);
-		metric_add(METRIC_SUBSCRIPTIONS, -1);
-	}
+	session_discard_subs(s);
 	out_free(s, false);
 	session_free(s);
 }

@@ -10,26 +10,29 @@
 #include "broker/qos2.h"
 #include "broker/shard.h"
 
-/* A filter that sessions of this loop hold, kept once. For "$share/g/f" it is the whole text. */
+/* A filter that sessions of this loop hold apart from the index, kept once: the whole of
+ * "$share/g/f", or a silent one. */
 struct filter {
 	unsigned refs;
-	unsigned local; /* subscriptions of this loop that are in the index under it */
 	uint16_t len;
 	char text[];
 };
 
 struct sub {
-	enum route_kind kind; /* ROUTE_LOCAL */
-	uint32_t id;          /* Subscription Identifier, 0: none */
-	LIST_ENTRY(sub) entry;
-	struct sub_key { /* in the shard's map of them */
-		struct session *session;
-		struct filter *filter;
-	} of;
+	uint8_t kind; /* ROUTE_LOCAL */
 	uint8_t qos;
-	bool no_local, retain_as_published;
-	bool shared;
-	bool silent; /* "$iothub/…": granted, answered by the facade, never in the index */
+	bool no_local : 1, retain_as_published : 1;
+	bool shared : 1;
+	bool silent : 1; /* "$iothub/…": granted, answered by the facade, never in the index */
+	uint32_t id;     /* Subscription Identifier, 0: none */
+	LIST_ENTRY(sub) entry;
+	struct sub_key {
+		struct session *session;
+		union {
+			struct index_place place;
+			struct filter *filter; /* shared or silent: it stands apart */
+		};
+	} of;
 };
 
 /* Something under way that refers to a session: the session cuts the thread when it ends. */
@@ -137,11 +140,24 @@ struct session_will will_leaving(const struct leaving *l);
 void will_let_go(struct leaving *l, bool forget);
 
 /* subscribe.c */
-struct sub *session_sub(struct session *s, struct filter *f);
-/* Takes every subscription out of the index and out of its groups. */
-void session_unsubscribe_all(struct session *s);
 /* One that the session had; before the loops run. 0, ERR_INVALID, ERR_DENIED, ERR_QUOTA. */
 int subscription_restored(struct session *s, const struct sub_write *from);
+
+/* subs.c */
+/* The session's subscription to exactly this filter, NULL if it has none. */
+struct sub *session_sub(struct session *s, struct slice text);
+/* Whether a filter is granted, answered by the facade and never matched. */
+bool sub_is_silent(struct slice filter);
+/* Notes a new subscription that is shared or silent. False: no memory. */
+bool sub_hold_apart(struct sub *sub, struct slice text);
+/* Its filter, until the next call on this loop and no longer than it lives. */
+struct slice sub_text(const struct sub *sub);
+/* Takes it off its session, and out of the index or its group. */
+void sub_leave(struct session *s, struct sub *sub);
+/* The same for every one. */
+void session_unsubscribe_all(struct session *s);
+/* Frees all and nothing else: the hub is stopping, the index stays as it is. */
+void session_discard_subs(struct session *s);
 /* The filter of that text with a reference, made if needed; NULL: no memory. */
 struct filter *filter_get(struct shard *sh, struct slice text);
 struct filter *filter_ref(struct filter *f);

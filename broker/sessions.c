@@ -33,7 +33,7 @@ static int describe_subs(const struct session *s, struct broker_session *ret)
 	if (!ret->subs)
 		return ERR_NOMEM;
 	LIST_FOREACH (sub, &s->subs, entry) {
-		struct slice filter = filter_text(sub->of.filter);
+		struct slice filter = sub_text(sub);
 		struct broker_session_sub *to = &ret->subs[ret->n_subs];
 		*to = (struct broker_session_sub){
 		        .filter = strndup((const char *)filter.p, filter.n),

@@ -121,7 +121,7 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	map_init(&sh->rates);
 	TAILQ_INIT(&sh->rate_list);
 	buf_init(&sh->scratch, PACKET_MAX);
-	sh->subs = index_new();
+	sh->subs = index_new(&route_values);
 	sh->retain = retain_new();
 	if (!sh->subs || !sh->retain)
 		return false;
@@ -173,6 +173,8 @@ static void shard_done(struct shard *sh)
 	loop_timer_cancel(&sh->tick);
 	loop_timer_cancel(&sh->starved_timer);
 	loop_timer_cancel(&sh->drain_timer);
+	/* First: groups leave the index, which asks the others in it for their keys. */
+	share_groups_free(sh);
 	while ((s = LIST_FIRST(&sh->session_list)) != NULL) {
 		if (s->client)
 			s->client->session = NULL;
@@ -180,7 +182,6 @@ static void shard_done(struct shard *sh)
 		session_discard(s);
 	}
 	commands_free(sh);
-	share_groups_free(sh);
 	route_notes_free(sh);
 	index_free(sh->subs);
 	retain_free(sh->retain);

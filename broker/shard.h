@@ -70,8 +70,8 @@ struct shard {
 	struct index *subs; /* who wants what: see route.h */
 	struct remote others[SHARDS_MAX];
 	struct remote_group_list remote_groups;
-	struct map filters; /* filters that sessions here hold, by text */
-	struct map held;    /* subscriptions of sessions here, by session and filter */
+	struct map filters; /* those of subscriptions that stand apart, by text */
+	struct map held;    /* subscriptions that stand apart, by session and filter */
 	struct map groups;  /* shared groups whose home is here, by text */
 	struct retain *retain;
 	struct part_list replays; /* looking for what is retained, a slice each turn */
@@ -88,7 +88,8 @@ struct shard {
 	atomic_size_t inbox; /* bytes of messages on their way here from other shards */
 	atomic_size_t
 	        tickets; /* and rows of sessions under way: written here, read by broker_busy */
-	atomic_size_t keepers; /* durable sessions */
+	atomic_size_t keepers;               /* durable sessions */
+	uint8_t filter_text[INDEX_TEXT_MAX]; /* see sub_text */
 };
 
 struct broker {

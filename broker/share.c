@@ -12,7 +12,7 @@ struct member {
 };
 
 struct group {
-	enum route_kind kind; /* ROUTE_GROUP */
+	uint8_t kind; /* ROUTE_GROUP */
 	unsigned n, size, next;
 	struct member *members;
 	struct slice filter; /* in text */
@@ -41,7 +41,7 @@ static struct group *group_new(struct shard *sh, struct slice text)
 	memcpy(g->text, text.p, text.n);
 	topic_share_split(slice_make(g->text, text.n), &name, &filter);
 	g->filter = filter;
-	if (index_put(sh->subs, filter, g, g, NULL, NULL) != 0 ||
+	if (index_put(sh->subs, filter, g, NULL, NULL) != 0 ||
 	        map_put(&sh->groups, slice_make(g->text, g->len), g, NULL) != 0)
 		abort(); /* a few nodes */
 	return g;
@@ -155,8 +155,7 @@ struct share_mail {
 static void deliver_here(struct shard *sh, const struct share_to *to, struct msg *m)
 {
 	struct session *s = map_get(&sh->members, slice_make(&to->number, sizeof(to->number)));
-	struct filter *f = s ? map_get(&sh->filters, to->text) : NULL;
-	const struct sub *sub = f ? session_sub(s, f) : NULL;
+	const struct sub *sub = s ? session_sub(s, to->text) : NULL;
 	if (!sub) { /* it left while the message was on its way */
 		share_return(sh, to->text, m, to->waits);
 		return;
@@ -167,7 +166,7 @@ static void deliver_here(struct shard *sh, const struct share_to *to, struct msg
 	        .n_ids = sub->id != 0,
 	        .qos = m->qos < sub->qos ? m->qos : sub->qos,
 	        .retain = m->retain && sub->retain_as_published,
-	        .group = f,
+	        .group = sub->of.filter,
 	        .waits = to->waits,
 	};
 	out_deliver(s, &d);

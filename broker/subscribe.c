@@ -25,50 +25,6 @@
 #define SLICE_US 3000
 #define FOUND_COST 128 /* bytes that a message found counts for beside its own: its time */
 
-/* ---- filters, once for all sessions of a loop ---- */
-
-struct filter *filter_get(struct shard *sh, struct slice text)
-{
-	struct filter *f = map_get(&sh->filters, text);
-	if (f)
-		return filter_ref(f);
-	f = malloc(sizeof(*f) + text.n);
-	if (!f)
-		return NULL;
-	*f = (struct filter){.refs = 1, .len = (uint16_t)text.n};
-	memcpy(f->text, text.p, text.n);
-	if (map_put(&sh->filters, filter_text(f), f, NULL) != 0) {
-		free(f);
-		return NULL;
-	}
-	return f;
-}
-
-struct filter *filter_ref(struct filter *f)
-{
-	f->refs++;
-	return f;
-}
-
-void filter_unref(struct shard *sh, struct filter *f)
-{
-	if (--f->refs > 0)
-		return;
-	map_remove(&sh->filters, filter_text(f));
-	free(f);
-}
-
-static struct slice key_slice(const struct sub_key *k)
-{
-	return slice_make(k, sizeof(*k));
-}
-
-struct sub *session_sub(struct session *s, struct filter *f)
-{
-	const struct sub_key key = {s, f};
-	return map_get(&s->shard->held, key_slice(&key));
-}
-
 /* ---- a SUBSCRIBE on its way through the loops ---- */
 
 struct item {
@@ -411,7 +367,7 @@ static uint8_t check_filter(struct broker_client *c, struct item *item)
 		metric_inc(METRIC_SUBSCRIBE_DENIED);
 		return MQTT_NOT_AUTHORIZED;
 	}
-	item->silent = slice_has_prefix(item->match, SLICE_LIT("$iothub/"));
+	item->silent = sub_is_silent(item->match);
 	return 0;
 }
 
@@ -419,20 +375,21 @@ static uint8_t check_filter(struct broker_client *c, struct item *item)
 static uint8_t sub_enter(struct session *s, struct sub *sub, struct item *item)
 {
 	struct shard *sh = s->shard;
+	bool first = false;
+	if (sub->shared || sub->silent) {
+		if (!sub_hold_apart(sub, item->filter))
+			return MQTT_QUOTA;
+	} else if (index_put(sh->subs, item->match, sub, &sub->of.place, &first) != 0) {
+		return MQTT_QUOTA;
+	}
 	if (sub->shared) {
 		item->home = share_home(sh->b, item->filter)->index;
 		item->note = true;
 		s->n_shared++;
 	} else if (!sub->silent) {
 		item->home = sh->index;
-		item->note = sub->of.filter->local == 0 &&
-		        route_private_home(sh->b, item->match) != sh;
-		if (index_put(sh->subs, item->match, s, sub, NULL, NULL) != 0)
-			return MQTT_QUOTA;
-		sub->of.filter->local++;
+		item->note = first && route_private_home(sh->b, item->match) != sh;
 	}
-	if (map_put(&sh->held, key_slice(&sub->of), sub, NULL) != 0)
-		abort(); /* a slot */
 	LIST_INSERT_HEAD(&s->subs, sub, entry);
 	s->n_subs++;
 	metric_inc(METRIC_SUBSCRIPTIONS);
@@ -441,23 +398,17 @@ static uint8_t sub_enter(struct session *s, struct sub *sub, struct item *item)
 
 static uint8_t sub_add(struct session *s, struct item *item, struct sub **ret)
 {
-	struct filter *f = filter_get(s->shard, item->filter);
-	if (!f)
+	bool apart = item->shared || item->silent;
+	if (!quota_sub_take(s, item->filter, apart))
 		return MQTT_QUOTA;
-	if (!quota_sub_take(s, f)) {
-		filter_unref(s->shard, f);
-		return MQTT_QUOTA;
-	}
 	struct sub *sub = mem_new(sizeof(*sub));
 	sub->kind = ROUTE_LOCAL;
 	sub->of.session = s;
-	sub->of.filter = f;
 	sub->shared = item->shared;
 	sub->silent = item->silent;
 	uint8_t code = sub_enter(s, sub, item);
 	if (code) {
-		quota_sub_give(s, f);
-		filter_unref(s->shard, f);
+		quota_sub_give(s, item->filter, apart);
 		free(sub);
 		return code;
 	}
@@ -468,8 +419,7 @@ static uint8_t sub_add(struct session *s, struct item *item, struct sub **ret)
 static uint8_t subscribe_one(
         struct broker_client *c, const struct mqtt_filter *f, uint32_t id, struct item *item)
 {
-	struct filter *known = map_get(&c->shard->filters, item->filter);
-	struct sub *sub = known ? session_sub(c->session, known) : NULL;
+	struct sub *sub = session_sub(c->session, item->filter);
 	bool fresh = !sub;
 	uint8_t code = check_filter(c, item);
 	if (code == 0 && fresh && c->session->n_subs >= shard_limits(c->shard)->max_subscriptions)
@@ -558,78 +508,9 @@ void subscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 
 /* ---- UNSUBSCRIBE ---- */
 
-struct forget_mail {
-	struct mail mail;
-	struct shard *to;
-	unsigned target;
-	bool group;
-	uint16_t len;
-	char filter[];
-};
-
-static void forget_arrived(struct mail *mail)
-{
-	struct forget_mail *m = container_of(mail, struct forget_mail, mail);
-	route_note(m->to, slice_make(m->filter, m->len), m->target, m->group, false);
-	free(m);
-}
-
-/* Tells all shards that target has lost interest. */
-static void forget_everywhere(struct shard *sh, struct slice filter, unsigned target, bool group)
-{
-	for (unsigned i = 0; i < sh->b->n; i++) {
-		struct shard *to = &sh->b->shards[i];
-		if (to == sh) {
-			route_note(sh, filter, target, group, false);
-			continue;
-		}
-		struct forget_mail *m = mem_new(sizeof(*m) + filter.n);
-		m->mail.deliver = forget_arrived;
-		m->to = to;
-		m->target = target;
-		m->group = group;
-		m->len = (uint16_t)filter.n;
-		memcpy(m->filter, filter.p, filter.n);
-		mail_post(to->box, &m->mail);
-	}
-}
-
-/* Takes a subscription off its session, and out of the index or its group. */
-static void sub_leave(struct session *s, struct sub *sub)
-{
-	struct shard *sh = s->shard;
-	struct filter *f = sub->of.filter;
-	struct slice text = filter_text(f), group, filter = text;
-	if (sub->shared) {
-		topic_share_split(text, &group, &filter);
-		share_leave(sh, text, s->member);
-		forget_everywhere(sh, filter, share_home(sh->b, text)->index, true);
-		s->n_shared--;
-	} else if (!sub->silent) {
-		index_remove(sh->subs, text, s, NULL);
-		if (--f->local == 0 && route_private_home(sh->b, text) != sh)
-			forget_everywhere(sh, text, sh->index, false);
-	}
-	s->n_subs--;
-	LIST_REMOVE(sub, entry);
-	map_remove(&sh->held, key_slice(&sub->of));
-	metric_add(METRIC_SUBSCRIPTIONS, -1);
-	quota_sub_give(s, f);
-	filter_unref(sh, f);
-	free(sub);
-}
-
-void session_unsubscribe_all(struct session *s)
-{
-	struct sub *sub;
-	while ((sub = LIST_FIRST(&s->subs)) != NULL)
-		sub_leave(s, sub);
-}
-
 static bool unsubscribe_one(struct session *s, struct slice text)
 {
-	struct filter *f = map_get(&s->shard->filters, text);
-	struct sub *sub = f ? session_sub(s, f) : NULL;
+	struct sub *sub = session_sub(s, text);
 	if (!sub)
 		return false;
 	sub_leave(s, sub);
@@ -682,7 +563,7 @@ int subscription_restored(struct session *s, const struct sub_write *from)
 	if (!b->hooks.may_subscribe(b->hooks.ctx, s->principal, from->filter))
 		return ERR_DENIED;
 	item.shared = shared == 1;
-	item.silent = slice_has_prefix(item.match, SLICE_LIT("$iothub/"));
+	item.silent = sub_is_silent(item.match);
 	if (sub_add(s, &item, &sub) != 0)
 		return ERR_QUOTA;
 	sub->qos = from->qos < 2 ? from->qos : 2;

@@ -24,7 +24,8 @@ struct model {
 	struct retain *retain;
 	struct {
 		char filter[TEXT];
-		uintptr_t key;
+		void *value;
+		struct index_place at;
 		bool there;
 	} subs[MANY];
 	struct {
@@ -53,10 +54,23 @@ static struct slice take_text(const uint8_t **p, size_t *n, char out[TEXT])
 	return slice_make(out, len);
 }
 
+/* A value is twice its place, counted from 1; it is its own key, and even places do not count. */
+static const void *value_key(const void *value)
+{
+	return value;
+}
+
+static bool value_counts(const void *value)
+{
+	return (uintptr_t)value / 2 % 2 == 1;
+}
+
+static const struct index_values values = {value_key, value_counts};
+
 static void found_sub(void *value, void *arg)
 {
 	struct model *m = arg;
-	m->found[(uintptr_t)value - 1]++;
+	m->found[(uintptr_t)value / 2 - 1]++;
 	m->n_found++;
 }
 
@@ -100,31 +114,43 @@ static void check_filter(struct model *m, struct slice filter)
 	MUST(n == m->n_found);
 }
 
+/* Whether another place has a subscription to filter; counted: one that counts. */
+static bool others_have(const struct model *m, struct slice filter, bool counted)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		if (m->subs[i].there && slice_eq_str(filter, m->subs[i].filter) &&
+		        (!counted || value_counts(m->subs[i].value)))
+			return true;
+	}
+	return false;
+}
+
 /* Puts the subscription of a place, or removes the one that is there. */
 static void subscribe(struct model *m, unsigned place, struct slice filter)
 {
-	bool others = false, flag = false;
+	bool flag = false;
+	void *value = (void *)(uintptr_t)(2 * (place + 1));
 	if (m->subs[place].there) {
 		struct slice old = slice_str(m->subs[place].filter);
+		struct index_place at = m->subs[place].at;
+		uint8_t text[INDEX_TEXT_MAX];
 		m->subs[place].there = false;
-		for (unsigned i = 0; i < MANY; i++)
-			others |= m->subs[i].there && slice_eq_str(old, m->subs[i].filter);
-		void *value = index_remove(m->ix, old, (void *)m->subs[place].key, &flag);
-		MUST(value == (void *)(uintptr_t)(place + 1) && flag == !others);
-		MUST(index_has(m->ix, old) == others);
+		MUST(slice_eq(index_text(at, text), old));
+		MUST(index_get(m->ix, old, value) == value);
+		void *was = place % 3 ? index_remove(m->ix, old, value, &flag)
+		                      : index_take(m->ix, at, value, &flag);
+		MUST(was == value && !index_get(m->ix, old, value));
+		MUST(flag == (value_counts(value) && !others_have(m, old, true)));
+		MUST(index_has(m->ix, old) == others_have(m, old, false));
 		return;
 	}
 	if (!topic_filter_valid(filter, TEXT))
 		return;
-	for (unsigned i = 0; i < MANY; i++)
-		others |= m->subs[i].there && slice_eq_str(filter, m->subs[i].filter);
-	void *old = (void *)1;
-	uintptr_t value = place + 1;
-	MUST(index_put(m->ix, filter, (void *)value, (void *)value, &flag, &old) == 0);
-	MUST(flag == !others && !old);
+	MUST(index_put(m->ix, filter, value, &m->subs[place].at, &flag) == 0);
+	MUST(flag == !others_have(m, filter, true));
 	memcpy(m->subs[place].filter, filter.p, filter.n);
 	m->subs[place].filter[filter.n] = 0;
-	m->subs[place].key = value;
+	m->subs[place].value = value;
 	m->subs[place].there = true;
 }
 
@@ -222,7 +248,7 @@ static void step(struct model *m, uint8_t op, uint8_t arg, struct slice text)
 /* Input: steps of an operation, its argument and a text. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct model m = {.ix = index_new(), .retain = retain_new(), .now_ms = 1};
+	struct model m = {.ix = index_new(&values), .retain = retain_new(), .now_ms = 1};
 	while (size >= 2) {
 		char text[TEXT];
 		uint8_t op = data[0], arg = data[1];

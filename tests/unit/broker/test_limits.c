@@ -139,7 +139,7 @@ END_TEST
 
 START_TEST(memory_of_subscriptions)
 {
-	struct broker_limits l = {.subscription_memory = 64 * 1200};
+	struct broker_limits l = {.subscription_memory = 64 * 850};
 	struct rig *rig = rig_new_with(3, &l);
 	struct peer *p = device(rig, 5, "d");
 	char filter[900];
@@ -167,7 +167,7 @@ START_TEST(memory_of_subscriptions)
 	}
 	ck_assert_uint_ge(granted, 60);
 	ck_assert_uint_lt(granted, 70);
-	ck_assert_int_gt(metric_read(METRIC_SUBSCRIPTION_BYTES), 60000);
+	ck_assert_int_gt(metric_read(METRIC_SUBSCRIPTION_BYTES), 50000);
 	rig_free(rig);
 	ck_assert_int_eq(metric_read(METRIC_SUBSCRIPTION_BYTES), 0);
 }

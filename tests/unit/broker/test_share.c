@@ -190,6 +190,35 @@ START_TEST(many_groups)
 }
 END_TEST
 
+/* A hub that stops with groups and plain subscriptions of the same filter; and each of them is
+ * found when it is taken back. */
+START_TEST(beside_plain_ones)
+{
+	struct rig *rig = rig_new(1);
+	struct peer *m[N], *p = device(rig, 5, "d");
+	for (unsigned i = 0; i < N; i++) {
+		char group[32];
+		m[i] = member(rig, i, NULL);
+		subscribe(m[i], "jobs/+", 0);
+		snprintf(group, sizeof(group), "$share/g%u/jobs/+", i);
+		subscribe(m[i], group, 0);
+	}
+	pubs(p, 5, 0);
+	for (unsigned i = 0; i < N; i++)
+		ck_assert_uint_eq(count(m[i], false), 10);
+	send_unsubscribe(m[0], 9, "$share/g0/jobs/+");
+	expect_code(m[0], MQTT_UNSUBACK, 9, 0);
+	send_unsubscribe(m[2], 9, "jobs/+");
+	expect_code(m[2], MQTT_UNSUBACK, 9, 0);
+	send_unsubscribe(m[2], 10, "jobs/+");
+	expect_code(m[2], MQTT_UNSUBACK, 10, 0x11);
+	pubs(p, 5, 0);
+	for (unsigned i = 0; i < N; i++)
+		ck_assert_uint_eq(count(m[i], false), i == 0 || i == 2 ? 5 : 10);
+	rig_free(rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("broker/share");
@@ -202,5 +231,6 @@ int main(void)
 	tcase_add_test(t, busy_members_are_spared);
 	tcase_add_test(t, all_away);
 	tcase_add_test(t, many_groups);
+	tcase_add_test(t, beside_plain_ones);
 	return run_suite(s);
 }
