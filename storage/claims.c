@@ -133,18 +133,18 @@ static const struct session_write *write_of(const struct item *item)
 	return item_request(item, struct session_write);
 }
 
-/* Two sessions of one key are not made by one statement. */
-static bool claim_key(struct batch *b, const struct item *item)
+/* Of the sessions of one key only the newest is made: the others have ended. A client that takes
+ * its own place again and again does not cut everybody's batches short. */
+static void claim_key(struct batch *b, const struct item *item)
 {
 	const struct session_row *row = &write_of(item)->row;
 	uint64_t hash = hash_of(SESSION_KEY, 0, 0, row->key);
 	struct claim *c = look_up(b, hash);
-	const struct item *before = claimed_by(b, c);
+	struct item *before = claimed_by(b, c);
 
 	if (before && write_of(before)->row.id != row->id)
-		return false;
+		before->later = (uint32_t)(item - b->items);
 	claim(b, c, hash, item);
-	return true;
 }
 
 bool claim_session(struct batch *b, struct item *item)
@@ -156,8 +156,8 @@ bool claim_session(struct batch *b, struct item *item)
 
 	if (before && (write_of(before)->op > w->op || write_of(before)->row.id != w->row.id))
 		return false;
-	if (w->op == SESSION_PUT && !claim_key(b, item))
-		return false;
+	if (w->op == SESSION_PUT)
+		claim_key(b, item);
 	if (before && write_of(before)->op == w->op)
 		before->later = (uint32_t)(item - b->items);
 	/* The key may have moved into the place that was free. */

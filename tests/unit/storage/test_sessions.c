@@ -168,6 +168,36 @@ START_TEST(does_in_order_what_names_the_same)
 }
 END_TEST
 
+/* A client that takes its own place again and again: each session ends as the next is made. They go
+ * in few batches, because everybody else's messages wait for those. */
+START_TEST(takes_its_own_place)
+{
+	enum { TIMES = 100 };
+	struct session_write made[TIMES], ended[TIMES];
+	struct sub_write subs[TIMES];
+
+	sx_start();
+	struct principal *p = sx_principal("backend", 0);
+	int64_t before = metric_read(METRIC_BATCHES);
+	for (unsigned i = 0; i < TIMES; i++) {
+		struct session_row row = row_of(0x10000 + i, "K/a", p);
+		sx_send_session(&made[i], SESSION_PUT, &row);
+		sx_send_sub(&subs[i], row.id, "f", 1, false);
+		if (i + 1 < TIMES)
+			sx_send_session(&ended[i], SESSION_END, &row);
+	}
+	sx_wait();
+	ck_assert_int_lt(metric_read(METRIC_BATCHES) - before, TIMES / 10);
+	ck_assert_str_eq(sx_restore(),
+	        "S K/a+2 key backend/device d0 p4 e1 tc v1 expiry=3600 off=0 q=0,0,0\nF f 1 nl "
+	        "5\n");
+	for (unsigned i = 0; i < TIMES; i++)
+		ck_assert_int_eq(made[i].req.err, 0);
+	principal_unref(p);
+	fx_close(&sx.f);
+}
+END_TEST
+
 /* A later write that the database refuses does not take the earlier one with it. */
 START_TEST(undoes_nothing_for_a_write_that_is_refused)
 {
@@ -432,6 +462,7 @@ int main(void)
 	tcase_add_test(tc, restores_what_was_written);
 	tcase_add_test(tc, touches_and_ends);
 	tcase_add_test(tc, does_in_order_what_names_the_same);
+	tcase_add_test(tc, takes_its_own_place);
 	tcase_add_test(tc, undoes_nothing_for_a_write_that_is_refused);
 	tcase_add_test(tc, deletes_a_device_with_what_is_its);
 	tcase_add_test(tc, leaves_out_what_was_altered);
