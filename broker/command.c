@@ -1,5 +1,7 @@
 #include "broker/command.h"
 
+#include <assert.h>
+
 #include "broker/client.h"
 #include "broker/mem.h"
 #include "broker/queue_store.h"
@@ -13,13 +15,14 @@
 
 struct commands {
 	uint64_t device_key;
+	uint64_t generation; /* answers that were for an earlier queue of the device find nothing */
 	/* In the store is n <= stored_to; to the device went n <= loaded_to, before this moment or
 	 * before its session ended (n <= again_to: again). */
 	uint64_t stored_to, loaded_to, again_to;
 	uint64_t counted_ms;
-	unsigned count;     /* in the store, or on their way there */
-	unsigned appending; /* of them */
-	unsigned pending;   /* appends and reads under way: it stays */
+	unsigned count;   /* in the store, or on their way there */
+	unsigned gone;    /* how often one went: a count during which one did is worth nothing */
+	unsigned pending; /* appends and reads under way: it stays */
 	bool loading;
 	uint8_t id_len;
 	char id[];
@@ -30,6 +33,14 @@ static struct commands *commands_find(const struct shard *sh, uint64_t device_ke
 	return map_get(&sh->commands, slice_make(&device_key, sizeof(device_key)));
 }
 
+/* That which an answer is for, or NULL. */
+static struct commands *commands_asked(
+        const struct shard *sh, uint64_t device_key, uint64_t generation)
+{
+	struct commands *q = commands_find(sh, device_key);
+	return q && q->generation == generation ? q : NULL;
+}
+
 static struct commands *commands_get(struct shard *sh, uint64_t device_key, struct slice id)
 {
 	struct commands *q = commands_find(sh, device_key);
@@ -37,6 +48,7 @@ static struct commands *commands_get(struct shard *sh, uint64_t device_key, stru
 		return q;
 	q = mem_new(sizeof(*q) + id.n);
 	q->device_key = device_key;
+	q->generation = ++sh->commands_generation;
 	q->stored_to = q->loaded_to = sh->commands_from;
 	q->id_len = (uint8_t)id.n;
 	memcpy(q->id, id.p, id.n);
@@ -61,6 +73,14 @@ static void commands_tidy(struct shard *sh, struct commands *q)
 		commands_drop(sh, q);
 }
 
+/* One of the answers that it stays for has been dealt with. */
+static void commands_answered(struct shard *sh, struct commands *q)
+{
+	assert(q->pending > 0);
+	q->pending--;
+	commands_tidy(sh, q);
+}
+
 void commands_forget(struct shard *sh, uint64_t device_key)
 {
 	struct commands *q = commands_find(sh, device_key);
@@ -82,6 +102,8 @@ int commands_restored(struct broker *b, uint64_t device_key, struct slice device
 {
 	struct shard *sh = broker_home_client(b, device_id);
 	const struct session *s = session_find_device(sh, device_id);
+	if (device_id.n == 0 || device_id.n > UINT8_MAX)
+		return ERR_INVALID;
 	struct commands *q = commands_get(sh, device_key, device_id);
 	if (!q)
 		return ERR_NOMEM;
@@ -94,10 +116,16 @@ int commands_restored(struct broker *b, uint64_t device_key, struct slice device
 	return 0;
 }
 
+static void commands_lost(struct commands *q)
+{
+	q->count -= q->count > 0;
+	q->gone++;
+}
+
 static void commands_removed(struct shard *sh, struct commands *q, uint64_t n)
 {
 	queue_remove(sh, COMMAND_QUEUE(q->device_key), n);
-	q->count -= q->count > 0;
+	commands_lost(q);
 }
 
 /* ---- to the device ---- */
@@ -127,14 +155,15 @@ static bool match(const struct session *s, struct slice topic, struct out_spec *
 	return any;
 }
 
-/* Gives the next command to the session. False: it waits for a subscription or for room. */
-static bool give(struct session *s, struct commands *q, struct msg *m, uint64_t n)
+/* Gives the next command to the session. sent: it was, before this hub. False: it waits for a
+ * subscription or for room. */
+static bool give(struct session *s, struct commands *q, struct msg *m, uint64_t n, bool sent)
 {
 	uint32_t ids[IDS_MAX];
 	struct out_spec d = {.msg = m};
 	if (!match(s, msg_topic(m), &d, ids))
 		return false;
-	if (!out_command(s, &d, n, n <= q->again_to)) {
+	if (!out_command(s, &d, n, sent || n <= q->again_to)) {
 		s->commands_wait = true;
 		return false;
 	}
@@ -153,7 +182,7 @@ static bool is_over(const struct shard *sh, const struct msg *m)
 struct command_load {
 	struct queue_load ask;
 	struct shard *shard;
-	uint64_t device_key, stored_to;
+	uint64_t device_key, generation, stored_to;
 };
 
 static void take_page(struct session *s, struct commands *q, struct command_load *l)
@@ -164,7 +193,7 @@ static void take_page(struct session *s, struct commands *q, struct command_load
 			metric_inc(METRIC_DROPPED_EXPIRED);
 			commands_removed(s->shard, q, e->n);
 			q->loaded_to = e->n;
-		} else if (!give(s, q, e->msg, e->n)) {
+		} else if (!give(s, q, e->msg, e->n, e->packet_id != 0)) {
 			return;
 		}
 	}
@@ -177,7 +206,7 @@ static void page_answered(struct mail *mail)
 {
 	struct command_load *l = container_of(mail, struct command_load, ask.req.mail);
 	struct shard *sh = l->shard;
-	struct commands *q = commands_find(sh, l->device_key);
+	struct commands *q = commands_asked(sh, l->device_key, l->generation);
 	struct session *s = NULL;
 	bool on = false;
 	if (q) {
@@ -189,8 +218,7 @@ static void page_answered(struct mail *mail)
 		if (on && l->ask.after == before)
 			take_page(s, q, l);
 		on = on && (q->loaded_to > before || l->ask.after != before);
-		q->pending--;
-		commands_tidy(sh, q);
+		commands_answered(sh, q);
 	}
 	queue_entries_free(l->ask.entries, l->ask.n);
 	free(l);
@@ -216,6 +244,7 @@ void commands_pump(struct session *s)
 	struct command_load *l = mem_new(sizeof(*l));
 	l->shard = sh;
 	l->device_key = q->device_key;
+	l->generation = q->generation;
 	l->stored_to = q->stored_to;
 	l->ask.req.mail.deliver = page_answered;
 	l->ask.req.reply_to = sh->box;
@@ -230,11 +259,28 @@ void commands_pump(struct session *s)
 
 void command_settled(struct session *s, uint64_t n)
 {
-	struct commands *q = commands_find(s->shard, s->principal->device_key);
-	if (!q)
+	uint64_t device_key = s->principal->device_key;
+	struct commands *q = commands_find(s->shard, device_key);
+	if (!q) {
+		queue_remove(s->shard, COMMAND_QUEUE(device_key), n);
 		return;
+	}
 	commands_removed(s->shard, q, n);
 	commands_tidy(s->shard, q);
+}
+
+void commands_left(struct session *s)
+{
+	const struct out_ring *flight = &s->out.flight;
+	if (map_count(&s->shard->commands) == 0)
+		return;
+	for (uint32_t i = 0; i < flight->count; i++) {
+		struct out *o = out_ring_at(flight, i);
+		if ((o->flags & (OUT_COMMAND | OUT_NOTED)) != OUT_COMMAND)
+			continue;
+		queue_sent(s->shard, COMMAND_QUEUE(s->principal->device_key), o->n);
+		o->flags |= OUT_NOTED;
+	}
 }
 
 void command_back(struct session *s, uint64_t n)
@@ -253,6 +299,10 @@ struct command_in {
 	struct queue_load look;
 	struct broker_command *p;
 	struct shard *from, *home;
+	uint64_t generation; /* of the queue that is asked for */
+	/* When a count was asked for. */
+	uint64_t stored_to;
+	unsigned gone;
 	int err;
 };
 
@@ -285,19 +335,18 @@ static void command_kept(struct mail *mail)
 {
 	struct command_in *in = container_of(mail, struct command_in, ask.req.mail);
 	struct shard *sh = in->home;
-	struct commands *q = commands_find(sh, in->p->device_key);
+	struct commands *q = commands_asked(sh, in->p->device_key, in->generation);
 	int err = in->ask.req.err;
 	if (q) {
 		struct session *s = device_session(sh, q);
-		q->appending--;
-		q->count -= err && q->count > 0;
+		if (err)
+			commands_lost(q);
 		if (err == 0 && s && session_writable(s) && !q->loading &&
 		        q->loaded_to + 1 == in->ask.n)
-			give(s, q, in->p->msg, in->ask.n);
+			give(s, q, in->p->msg, in->ask.n, false);
 		else if (err == 0 && s)
 			commands_pump(s);
-		q->pending--;
-		commands_tidy(sh, q);
+		commands_answered(sh, q);
 	}
 	command_return(in, err);
 }
@@ -307,7 +356,7 @@ static void command_append(struct command_in *in, struct commands *q)
 	const struct session_store *store = &in->home->b->sessions_store;
 	q->count++;
 	q->pending++;
-	q->appending++;
+	in->generation = q->generation;
 	in->ask.req.mail.deliver = command_kept;
 	in->ask.req.reply_to = in->home->box;
 	in->ask.queue = COMMAND_QUEUE(q->device_key);
@@ -317,35 +366,45 @@ static void command_append(struct command_in *in, struct commands *q)
 	store->queue_append(store->ctx, &in->ask);
 }
 
+/* Nothing has gone since it was asked: of those that there were then the rows tell which are left
+ * (what the device has is settled when it answers), and the later ones are all there. */
+static void take_count(const struct command_in *in, struct commands *q)
+{
+	const struct queue_load *look = &in->look;
+	unsigned alive = 0;
+	for (unsigned i = 0; i < look->n && look->entries[i].n <= in->stored_to; i++) {
+		const struct queue_entry *e = &look->entries[i];
+		if (e->n <= q->loaded_to || !is_over(in->home, e->msg))
+			alive++;
+		else
+			queue_remove(in->home, look->queue, e->n);
+	}
+	q->count = alive + (unsigned)(q->stored_to - in->stored_to);
+}
+
 /* Commands that have expired in the store make room without anybody saying so. */
 static void counted(struct mail *mail)
 {
 	struct command_in *in = container_of(mail, struct command_in, look.req.mail);
 	struct shard *sh = in->home;
-	struct commands *q = commands_find(sh, in->p->device_key);
-	unsigned alive = 0;
+	struct commands *q = commands_asked(sh, in->p->device_key, in->generation);
 	int err = in->look.req.err;
-	for (unsigned i = 0; q && !err && i < in->look.n; i++) {
-		const struct queue_entry *e = &in->look.entries[i];
-		if (e->n <= q->loaded_to || !is_over(sh, e->msg))
-			alive++;
-		else
-			queue_remove(sh, COMMAND_QUEUE(q->device_key), e->n);
-	}
+	bool all = !in->look.more ||
+	        (in->look.n > 0 && in->look.entries[in->look.n - 1].n >= in->stored_to);
+	/* A page that is being read for the device may have some of the same rows. */
+	if (q && !err && all && q->gone == in->gone && !q->loading)
+		take_count(in, q);
 	queue_entries_free(in->look.entries, in->look.n);
 	if (!q) {
 		command_return(in, ERR_NOT_FOUND);
 		return;
 	}
-	q->pending--;
-	if (!err && !in->look.more)
-		q->count = alive + q->appending;
-	if (err || q->count >= shard_limits(sh)->command_depth) {
-		commands_tidy(sh, q);
-		command_return(in, err ? err : ERR_QUOTA);
-		return;
-	}
-	command_append(in, q);
+	err = err ? err : q->count >= shard_limits(sh)->command_depth ? ERR_QUOTA : 0;
+	if (err)
+		command_return(in, err);
+	else
+		command_append(in, q);
+	commands_answered(sh, q);
 }
 
 static void count_anew(struct command_in *in, struct commands *q)
@@ -353,6 +412,9 @@ static void count_anew(struct command_in *in, struct commands *q)
 	const struct session_store *store = &in->home->b->sessions_store;
 	q->counted_ms = shard_now(in->home);
 	q->pending++;
+	in->generation = q->generation;
+	in->stored_to = q->stored_to;
+	in->gone = q->gone;
 	in->look.req.mail.deliver = counted;
 	in->look.req.reply_to = in->home->box;
 	in->look.queue = COMMAND_QUEUE(q->device_key);

@@ -103,7 +103,7 @@ static void row_send(struct session *s, enum session_op op)
 void durable_write_due(struct session *s)
 {
 	struct durable *d = s->durable;
-	if (d && d->due && !d->writing)
+	if (d && d->due && !d->writing && !d->held)
 		row_send(s, d->due == DUE_PUT ? SESSION_PUT : SESSION_TOUCH);
 }
 
@@ -139,7 +139,18 @@ static struct durable *durable_new(struct session *s, uint64_t id)
 
 void durable_begin(struct session *s)
 {
-	durable_new(s, session_id_new(slice_make(s->key, s->key_len)));
+	struct durable *d = durable_new(s, session_id_new(slice_make(s->key, s->key_len)));
+	/* Its row would displace that of the session before it, with what is in the queue there. */
+	d->held = farewell_under_way(s);
+	if (!d->held)
+		row_send(s, SESSION_PUT);
+}
+
+void durable_go_on(struct session *s)
+{
+	if (!s->durable || !s->durable->held)
+		return;
+	s->durable->held = false;
 	row_send(s, SESSION_PUT);
 }
 
@@ -164,7 +175,7 @@ void durable_discard(struct session *s)
 	if (d->writing)
 		d->writing->session = NULL;
 	if (d->leaving)
-		will_let_go(d->leaving, false);
+		will_let_go(d->leaving, NULL);
 	if (d->loading)
 		tail_abandon(d->loading);
 	if (s->share)
@@ -179,11 +190,9 @@ void durable_end(struct session *s)
 	struct durable *d = s->durable;
 	if (!d)
 		return;
-	if (d->leaving)
-		will_let_go(TAKE_PTR(d->leaving), true);
-	else if (s->share && d->loaded_to < d->stored_to && d->tail_count > 0)
-		farewell(s);
-	else
+	if (d->leaving && !d->held)
+		will_let_go(d->leaving, farewell_receipt(s));
+	if (!d->held && !farewell(s)) /* the store never heard of one that is held */
 		durable_forget(s->shard, d->id);
 	durable_discard(s);
 }

@@ -8,7 +8,10 @@
 
 #include "broker/session_store.h"
 
+struct append;
+struct farewell;
 struct leaving;
+struct receipt;
 struct session;
 struct session_keep;
 struct shard;
@@ -16,14 +19,16 @@ struct tail_load;
 
 struct durable {
 	uint64_t id; /* in the store */
+	bool held;   /* its row is put when the session before it has ended (farewell.c) */
 	/* One write of the row is under way at most; what changes meanwhile goes with the next. */
 	struct session_keep *writing;
-	uint8_t due;             /* enum durable_due */
-	bool had_client;         /* restored: somebody was connected when the hub stopped */
-	bool cold;               /* restored, and nobody has come back to it yet */
-	bool other_principal;    /* than in the row as last written */
-	uint64_t will_tag;       /* tells the will of the row as last written; 0: none */
-	struct leaving *leaving; /* a will on its way to those who get it: it stays in the row */
+	uint8_t due;               /* enum durable_due */
+	bool had_client;           /* restored: somebody was connected when the hub stopped */
+	bool cold;                 /* restored, and nobody has come back to it yet */
+	bool other_principal;      /* than in the row as last written */
+	uint64_t will_tag;         /* tells the will of the row as last written; 0: none */
+	struct leaving *leaving;   /* a will on its way to those who get it: it stays in the row */
+	struct farewell *farewell; /* the session is ending, and something has to be done first */
 	/* Of the queue (out.h) the store holds what was handed over, n <= stored_to; memory has or
 	 * had what has n <= loaded_to. The rest is the tail. */
 	uint64_t stored_to, loaded_to;
@@ -33,7 +38,8 @@ struct durable {
 	struct tail_load *loading;
 };
 
-/* The session becomes durable: its row is put. The answer goes to connect_kept. */
+/* The session becomes durable: its row is put, as soon as the session of the same key that was
+ * before it has ended. The answer goes to connect_kept. */
 void durable_begin(struct session *s);
 /* One that the store knows. */
 void durable_restored(
@@ -44,12 +50,25 @@ void durable_write(struct session *s);
 void durable_write_due(struct session *s);
 /* The session has ended: the store forgets it too (its will, if it is on its way, comes first). */
 void durable_end(struct session *s);
-/* farewell.c: asks the store to forget the session when the messages of shared groups in its tail
- * have gone to other members. */
-void farewell(struct session *s);
+/* The session before it has ended: puts its row if that waited for it. */
+void durable_go_on(struct session *s);
 /* Frees it, the store hears nothing. */
 void durable_discard(struct session *s);
 /* Asks the store to forget a session. */
 void durable_forget(struct shard *sh, uint64_t id);
+
+/* farewell.c. What waits for this receipt (take a count of it) happens before the store forgets the
+ * session, which is about to end. */
+struct receipt *farewell_receipt(struct session *s);
+/* Who waits until a message that the session gives back to its shared group is durable elsewhere:
+ * its publisher, who waits for its append (NULL: there is none) still; else the end of the session,
+ * since the store has it there. NULL: nobody. */
+struct receipt *farewell_waits(struct session *s, const struct append *a);
+/* Whether an earlier session of the same key has not ended in the store yet. */
+bool farewell_under_way(const struct session *s);
+/* Asks the store to forget the session when everything is done that has to be before, also that the
+ * messages of shared groups in its tail have gone to other members. False: nothing has to be. */
+bool farewell(struct session *s);
+void farewells_free(struct shard *sh);
 
 #endif

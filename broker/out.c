@@ -679,7 +679,7 @@ static void ring_clear(struct session *s, struct out_ring *r, uint8_t give_back)
 		struct out *o = out_ring_at(r, i);
 		if (o->group && o->msg && o->qos <= give_back)
 			share_return(s->shard, filter_text(o->group), o->msg,
-			        o->append ? append_waits(o->append) : NULL);
+			        farewell_waits(s, o->append));
 		if (o->flags & OUT_COMMAND)
 			command_back(s, o->n);
 		out_clear(s->shard, o);

@@ -29,6 +29,7 @@ enum {
 	        8, /* waits for the store before it (or, when it is released, PUBREL) is sent */
 	OUT_AGAIN = 16,   /* an earlier hub, or session, may have sent it */
 	OUT_COMMAND = 32, /* n is its number among the device's commands */
+	OUT_NOTED = 64,   /* a command: the store knows that it was sent */
 };
 
 struct out {

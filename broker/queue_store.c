@@ -130,6 +130,14 @@ static void change(struct shard *sh, enum queue_op op, uint64_t queue, uint64_t 
 	store->queue_write(store->ctx, &note_new(sh, op, queue, n)->ask);
 }
 
+void queue_sent(struct shard *sh, uint64_t queue, uint64_t n)
+{
+	const struct session_store *store = &sh->b->sessions_store;
+	struct note *k = note_new(sh, QUEUE_MARK, queue, n);
+	k->ask.packet_id = 1; /* any: the next session has packet ids of its own */
+	store->queue_write(store->ctx, &k->ask);
+}
+
 void queue_remove(struct shard *sh, uint64_t queue, uint64_t n)
 {
 	change(sh, QUEUE_REMOVE, queue, n);

@@ -24,6 +24,8 @@ struct receipt *append_waits(const struct append *a);
 void queue_settle(struct session *s, struct out *o);
 /* The store forgets message n of a queue; the answer is for nobody. */
 void queue_remove(struct shard *sh, uint64_t queue, uint64_t n);
+/* The store notes that command n of a queue was sent; the answer is for nobody. */
+void queue_sent(struct shard *sh, uint64_t queue, uint64_t n);
 /* QUEUE_MARK, QUEUE_RELEASE for a message in flight: the answer goes to out_committed. */
 void queue_note(struct session *s, enum queue_op op, uint64_t n, uint16_t packet_id);
 

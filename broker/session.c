@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "broker/client.h"
+#include "broker/command.h"
 #include "broker/mem.h"
 #include "broker/queue_store.h"
 #include "broker/quota.h"
@@ -258,6 +259,7 @@ void session_detach(struct session *s)
 	s->last_activity_us = client_activity_us(c);
 	s->gone_us = loop_wall_us(s->shard->loop);
 	out_restart(s);
+	commands_left(s);
 	share_tell(s);
 	if (!c->keep_will)
 		s->will = will_free(s->shard, s->will);

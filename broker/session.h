@@ -134,10 +134,10 @@ void will_set(struct session *s, const struct session_will *w);
 /* Publishes the session's will and forgets it. */
 void will_publish(struct session *s);
 /* A will of a durable session that is on its way: which it is; and the session that ends, or lets
- * another one go, has nothing to do with it any more (forget: the store forgets the session when
- * the will is out). */
+ * another one go, has nothing to do with it any more (then, if not NULL, waits until the will is
+ * out). */
 struct session_will will_leaving(const struct leaving *l);
-void will_let_go(struct leaving *l, bool forget);
+void will_let_go(struct leaving *l, struct receipt *then);
 
 /* subscribe.c */
 /* One that the session had; before the loops run. 0, ERR_INVALID, ERR_DENIED, ERR_QUOTA. */

@@ -124,7 +124,7 @@ struct queue_append {
 
 enum queue_op {
 	QUEUE_REMOVE,  /* the message is delivered or dropped */
-	QUEUE_MARK,    /* QoS 2: it is about to be sent with this packet id */
+	QUEUE_MARK,    /* QoS 2: it is about to be sent with this packet id; a command: it was */
 	QUEUE_RELEASE, /* QoS 2: PUBREC came: its content is dropped, packet id and number stay */
 	/* A message that was delivered with QoS 2 goes; but as long as the packet id of its sender
 	 * is noted, the queue knows that it had it (see queue_append, msg->again). */
@@ -142,7 +142,7 @@ struct queue_entry {
 	struct msg *msg; /* the asker's reference; NULL: released, or not readable any more */
 	uint8_t qos;
 	bool retain, released;
-	uint16_t packet_id; /* 0: was never sent with QoS 2 */
+	uint16_t packet_id; /* 0: was never sent with QoS 2, or as a command */
 	char *group;        /* malloc'ed text or NULL */
 	uint32_t *ids;      /* malloc'ed or NULL */
 	unsigned n_ids;

@@ -114,6 +114,7 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 		sh->others[i] = (struct remote){ROUTE_REMOTE, i};
 	map_init(&sh->sessions);
 	map_init(&sh->commands);
+	map_init(&sh->farewells);
 	map_init(&sh->members);
 	map_init(&sh->filters);
 	map_init(&sh->held);
@@ -182,6 +183,7 @@ static void shard_done(struct shard *sh)
 		session_discard(s);
 	}
 	commands_free(sh);
+	farewells_free(sh);
 	route_notes_free(sh);
 	index_free(sh->subs);
 	retain_free(sh->retain);

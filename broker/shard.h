@@ -60,7 +60,9 @@ struct shard {
 	/* What a queue of commands that begins gives its first number behind: the store may be
 	 * about to forget one that had lower ones, and a number is used once. */
 	uint64_t commands_from;
-	struct map members; /* sessions with shared subscriptions, by their number */
+	uint64_t commands_generation; /* the last queue's */
+	struct map farewells;         /* durable sessions that are ending, by session key */
+	struct map members;           /* sessions with shared subscriptions, by their number */
 	uint64_t next_member;
 	struct map rates; /* of devices, by id: see rate.h */
 	struct rate_list rate_list;

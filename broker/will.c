@@ -9,9 +9,8 @@
  */
 struct leaving {
 	struct broker_publish call;
-	struct shard *shard;
 	struct session *session; /* NULL: it has ended, or has let another will go */
-	uint64_t id;             /* to be forgotten when the will is out; 0: not */
+	struct receipt *then;    /* waits until the will is out; NULL: nobody */
 	struct session_will will;
 };
 
@@ -38,9 +37,11 @@ struct session_will will_leaving(const struct leaving *l)
 	return l->will;
 }
 
-void will_let_go(struct leaving *l, bool forget)
+void will_let_go(struct leaving *l, struct receipt *then)
 {
-	l->id = forget ? l->session->durable->id : 0;
+	l->then = then;
+	if (then)
+		then->waiting++;
 	l->session->durable->leaving = NULL;
 	l->session = NULL;
 }
@@ -51,8 +52,8 @@ static void will_out(struct broker_publish *p)
 	if (l->session) {
 		l->session->durable->leaving = NULL;
 		durable_write(l->session);
-	} else if (l->id) {
-		durable_forget(l->shard, l->id);
+	} else if (l->then) {
+		receipt_give(l->then, 0);
 	}
 	msg_unref(l->will.msg);
 	free(l);
@@ -62,9 +63,8 @@ static struct leaving *leaving_new(struct session *s, const struct session_will 
 {
 	struct leaving *l = mem_new(sizeof(*l));
 	if (s->durable->leaving)
-		will_let_go(s->durable->leaving, false);
+		will_let_go(s->durable->leaving, NULL);
 	l->call.done = will_out;
-	l->shard = s->shard;
 	l->session = s;
 	l->will = *w;
 	msg_ref(w->msg);

@@ -52,6 +52,12 @@ struct ram_waiting {
 	void *request;
 };
 
+/* A read of a queue that stands apart. */
+struct ram_apart {
+	struct queue_load *load;
+	bool done;
+};
+
 /* An array that grows; n elements of size each. */
 struct ram_array {
 	void *items;
@@ -72,6 +78,8 @@ struct ram_store {
 	/* sessions.c; gone: device keys that do not exist any more */
 	struct ram_array sessions, subs, queued, retained, gone;
 	bool crashed;
+	bool reads_apart;
+	struct ram_array reads; /* struct ram_apart */
 	unsigned refuse_kept;
 	int refuse_kept_err;
 	size_t appends, written, loads;

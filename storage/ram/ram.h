@@ -25,6 +25,10 @@ void ram_set_available(struct ram_store *s, bool available);
 void ram_set_hold(struct ram_store *s, bool hold);
 /* While it is held: answers the first n. */
 void ram_commit(struct ram_store *s, unsigned n);
+/* Reads of queues stand apart: as in a database, writes that are asked for later overtake them.
+ * They are read by ram_read, or in the end, and answered in the end. */
+void ram_reads_apart(struct ram_store *s, bool apart);
+void ram_read(struct ram_store *s);
 /* The hub dies: what waits, and what is asked from now on, has no effect (the answers are only for
  * the asker to free its requests). Until another hub begins. */
 void ram_crash(struct ram_store *s);

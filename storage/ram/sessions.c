@@ -323,10 +323,55 @@ static int take_effect(struct ram_store *s, struct ram_waiting w)
 	}
 }
 
+static void stand_apart(struct ram_store *s, struct queue_load *l)
+{
+	struct ram_apart *slot = ram_array_add(&s->reads, sizeof(*slot));
+
+	if (!slot)
+		abort();
+	*slot = (struct ram_apart){.load = l};
+}
+
+static void read_apart(struct ram_store *s)
+{
+	struct ram_apart *all = s->reads.items;
+
+	for (size_t i = 0; i < s->reads.n; i++) {
+		if (!all[i].done)
+			all[i].load->req.err = s->available ? load_answer(s, all[i].load)
+			                                    : ERR_UNAVAILABLE;
+		all[i].done = true;
+	}
+}
+
+void ram_read(struct ram_store *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	read_apart(s);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void ram_reads_apart(struct ram_store *s, bool apart)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->reads_apart = apart;
+	read_apart(s);
+	for (size_t i = 0; i < s->reads.n; i++) {
+		struct store_request *r = &((struct ram_apart *)s->reads.items)[i].load->req;
+		mail_post(r->reply_to, &r->mail);
+	}
+	s->reads.n = 0;
+	pthread_mutex_unlock(&s->mutex);
+}
+
 void ram_kept_answer(struct ram_store *s, struct ram_waiting w)
 {
 	struct store_request *r = w.request; /* every one begins with it */
 
+	if (s->reads_apart && !s->crashed && w.kind == RAM_QUEUE_LOAD) {
+		stand_apart(s, w.request);
+		return;
+	}
 	if (s->crashed) {
 		r->err = ERR_CLOSED;
 	} else if (s->refuse_kept > 0 && w.kind != RAM_QUEUE_LOAD) {
@@ -529,4 +574,5 @@ void ram_sessions_free(struct ram_store *s)
 	free(s->queued.items);
 	free(s->retained.items);
 	free(s->gone.items);
+	free(s->reads.items);
 }

@@ -172,6 +172,40 @@ START_TEST(over_a_kill)
 }
 END_TEST
 
+/* DUP after a stop in good order: on what was sent, also when its client left before, and to a
+ * session that was not kept. */
+START_TEST(over_a_stop)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct broker_limits limits = rig->limits;
+	struct got g;
+	struct peer *d = lasting(rig, "d"), *e = device(rig, 5, "e");
+	subscribe(d, BOUND("d"), 1);
+	subscribe(e, BOUND("e"), 1);
+	ck_assert_int_eq(order_now(rig, "d", "one"), 0);
+	ck_assert_int_eq(order_now(rig, "e", "for e"), 0);
+	expect_publish(d, TOPIC("d"), "one", 1, &g);
+	expect_publish(e, TOPIC("e"), "for e", 1, &g);
+	peer_close(d);
+	peer_close(e);
+	ck_assert_int_eq(order_now(rig, "d", "two"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		rig_free(rig);
+		rig = rig_new_kept(2, &limits, kept);
+		d = lasting(rig, "d");
+		expect_publish(d, TOPIC("d"), "one", 1, &g);
+		ck_assert(g.dup);
+		expect_publish(d, TOPIC("d"), "two", 1, &g);
+		ck_assert(g.dup == (i > 0));
+	}
+	e = device(rig, 5, "e");
+	subscribe(e, BOUND("e"), 1);
+	expect_publish(e, TOPIC("e"), "for e", 1, &g);
+	ck_assert(g.dup);
+	rig_free(rig);
+}
+END_TEST
+
 static bool has_come(void *arg)
 {
 	return ((const struct peer *)arg)->out_n > 0;
@@ -256,6 +290,106 @@ START_TEST(a_full_queue)
 }
 END_TEST
 
+/* A command is kept between a count's reading and its answer. */
+START_TEST(kept_while_they_are_counted)
+{
+	struct broker_limits l = {.command_depth = 3};
+	struct rig *rig = rig_new_kept(1, &l, kept);
+	struct order o;
+	struct got g;
+	struct peer *d = device(rig, 5, "d");
+	subscribe(d, BOUND("d"), 1);
+	uint16_t ids[4];
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(order_now(rig, "d", "x"), 0);
+		expect_publish(d, TOPIC("d"), "x", 1, &g);
+		ids[i] = g.packet_id;
+	}
+	ram_reads_apart(kept, true);
+	order_send(rig, 0, &o, "d", "too many");
+	ck_assert(!o.done);
+	send_ack(d, MQTT_PUBACK, ids[0]);
+	ram_read(kept);
+	ck_assert_int_eq(order_now(rig, "d", "kept"), 0);
+	expect_publish(d, TOPIC("d"), "kept", 1, &g);
+	ids[3] = g.packet_id;
+	ram_reads_apart(kept, false);
+	rig_step(rig);
+	ck_assert_int_eq(order_end(&o), ERR_QUOTA);
+	for (unsigned i = 1; i < 4; i++)
+		send_ack(d, MQTT_PUBACK, ids[i]);
+	expect_quiet(d);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	rig_free(rig);
+}
+END_TEST
+
+/* What an earlier queue of the device asked for is nothing to the one that there is now. */
+START_TEST(answers_of_an_earlier_queue)
+{
+	struct broker_limits l = {.command_depth = 1};
+	struct rig *rig = rig_new_kept(1, &l, kept);
+	struct order late, now;
+	struct got g;
+	uint64_t key = rig_device_key(rig, SLICE_LIT("d"));
+	ck_assert_int_eq(order_now(rig, "d", "x"), 0);
+	ram_reads_apart(kept, true);
+	order_send(rig, 0, &late, "d", "late"); /* is counted */
+	struct peer *d = device(rig, 5, "d");
+	subscribe(d, BOUND("d"), 1); /* is read */
+	broker_device_gone(rig->broker, SLICE_LIT("d"), key);
+	rig_step(rig);
+	ck_assert(d->closed);
+	ram_set_hold(kept, true);
+	order_send(rig, 0, &now, "d", "now");
+	ram_reads_apart(kept, false);
+	rig_step(rig);
+	ck_assert_int_eq(order_end(&late), ERR_NOT_FOUND);
+	ck_assert(!now.done);
+	ram_set_hold(kept, false);
+	rig_step(rig);
+	ck_assert_int_eq(order_end(&now), 0);
+	d = device(rig, 5, "d");
+	subscribe(d, BOUND("d"), 1);
+	expect_publish(d, TOPIC("d"), "now", 1, &g);
+	send_ack(d, MQTT_PUBACK, g.packet_id);
+	rig_free(rig);
+}
+END_TEST
+
+static void nobody(struct mail *mail HF_UNUSED)
+{
+}
+
+/* Somebody has edited the database: what no device can have is left out, and the hub starts. */
+START_TEST(of_an_impossible_device)
+{
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	struct session_store store = ram_sessions(kept);
+	char topic[400] = "devices/";
+	struct got g;
+	memset(topic + strlen(topic), 'x', 256);
+	strcat(topic, "/messages/devicebound/x");
+	struct queue_append row = {
+	        .req = {.mail.deliver = nobody, .reply_to = loop_mailbox(rig->loops[0])},
+	        .queue = COMMAND_QUEUE(77),
+	        .n = 1,
+	        .msg = msg_new(slice_str(topic), slice_make(NULL, 0), SLICE_LIT("x")),
+	        .qos = 1,
+	};
+	store.queue_append(store.ctx, &row);
+	rig_step(rig);
+	msg_unref(row.msg);
+	ck_assert_int_eq(order_now(rig, "d", "one"), 0);
+	ck_assert_uint_eq(ram_count(kept).queued, 2);
+	rig = rig_kill(rig);
+	struct peer *d = device(rig, 5, "d");
+	subscribe(d, BOUND("d"), 1);
+	expect_publish(d, TOPIC("d"), "one", 1, &g);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(device_gone)
 {
 	struct rig *rig = rig_new_kept(2, NULL, kept);
@@ -307,8 +441,12 @@ int main(void)
 	tcase_add_test(t, for_the_device_alone);
 	tcase_add_test(t, back_when_the_session_ends);
 	tcase_add_test(t, over_a_kill);
+	tcase_add_test(t, over_a_stop);
 	tcase_add_test(t, behind_what_was_in_flight);
 	tcase_add_test(t, a_full_queue);
+	tcase_add_test(t, kept_while_they_are_counted);
+	tcase_add_test(t, answers_of_an_earlier_queue);
+	tcase_add_test(t, of_an_impossible_device);
 	tcase_add_test(t, device_gone);
 	tcase_add_test(t, store_away);
 	return run_suite(s);

@@ -421,19 +421,123 @@ START_TEST(member_ends_with_a_queue)
 	for (; next(m2, &g); n++)
 		send_ack(m2, MQTT_PUBACK, g.packet_id);
 	ck_assert_uint_eq(n, 20);
-	/* the database is away: some day it is given up */
-	peer_close(m2);
-	p = backend(rig, 5, "p");
-	publish_n(p, "t", 0, 1);
-	int64_t dropped = metric_read(METRIC_DROPPED_QUEUE);
-	ram_set_available(kept, false);
-	m2 = connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "m2", .user = "key/ops"});
-	rig_step(rig);
-	ck_assert_int_eq(metric_read(METRIC_DROPPED_QUEUE), dropped + 1);
-	ram_set_available(kept, true);
-	rig_step(rig);
-	ck_assert_uint_eq(ram_count(kept).sessions, 0);
 	rig_free(rig);
+}
+END_TEST
+
+static bool one_session_left(void *arg HF_UNUSED)
+{
+	return ram_count(kept).sessions == 1;
+}
+
+/* The database is away when a member ends: its messages go to another one when it is back. */
+START_TEST(member_ends_without_the_database)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	struct peer *p = backend(rig, 5, "p");
+	leave_session(rig, "m1", "$share/g/t", 1);
+	publish_n(p, "t", 0, 5);
+	leave_session(rig, "m2", "$share/g/t", 1);
+	ram_set_available(kept, false);
+	struct peer *m1 = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "m1", .user = "key/ops"});
+	ck_assert_int_eq(m1->connack, 0xff);
+	ram_set_available(kept, true);
+	rig_until(rig, one_session_left, NULL);
+	ck_assert_uint_eq(take_in_order(lasting(rig, "m2"), 0, false), 5);
+	rig_free(rig);
+}
+END_TEST
+
+/* More than one page, and the client begins a new session that is to be kept as well. */
+START_TEST(member_begins_anew_with_a_long_queue)
+{
+	struct broker_limits l = {.max_queued_messages = 2000};
+	const struct connect_opts anew = {.v = 5, .id = "m1", .user = "key/ops", .expiry = 1000};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	struct peer *p = backend(rig, 5, "p");
+	leave_session(rig, "m1", "$share/g/t", 1);
+	publish_n(p, "t", 0, 1500);
+	leave_session(rig, "m2", "$share/g/t", 1);
+	hold(rig);
+	struct peer *m1 = connect_with(rig, 0, &anew);
+	ram_commit(kept, 1); /* the first page is read */
+	rig_step(rig);
+	ck_assert_int_eq(m1->connack, 0xff);
+	expect_quiet(m1);
+	let_go(rig);
+	struct got g;
+	ck_assert(next(m1, &g));
+	ck_assert_int_eq(g.type, MQTT_CONNACK);
+	ck_assert_int_eq(g.reason, 0);
+	ck_assert_uint_eq(ram_count(kept).sessions, 2);
+	ck_assert_uint_eq(ram_count(kept).queued, 1500);
+	ck_assert_uint_eq(take_in_order(lasting(rig, "m2"), 0, false), 1500);
+	rig_free(rig);
+}
+END_TEST
+
+/* What the members of g have, each message counted once, and acknowledged. */
+static unsigned take_from_members(struct rig *rig)
+{
+	static const char *const ids[] = {"m1", "m2"};
+	bool seen[64] = {0};
+	unsigned n = 0;
+	struct got g;
+	for (unsigned i = 0; i < ARRAY_LEN(ids); i++) {
+		struct peer *m = lasting(rig, ids[i]);
+		while (next(m, &g)) {
+			if (g.type == MQTT_PUBLISH && strcmp(g.topic, "t") == 0) {
+				n += !seen[atoi(g.payload)];
+				seen[atoi(g.payload)] = true;
+			}
+			send_ack(m, MQTT_PUBACK, g.packet_id);
+		}
+		peer_close(m);
+	}
+	return n;
+}
+
+enum member_was { AWAY, THERE, THERE_WITH_A_WILL };
+
+/* The member m1 begins anew, and the hub dies after so many steps of the store. How many of 12
+ * acknowledged messages are left; *more: there are further steps. */
+static unsigned left_after(enum member_was was, unsigned steps, bool *more)
+{
+	struct broker_limits l = {.max_inflight = 2};
+	struct connect_opts o = {.v = 5, .id = "m1", .user = "key/ops", .expiry = 1000};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	struct peer *p = backend(rig, 5, "p");
+	o.will_topic = was == THERE_WITH_A_WILL ? "w" : NULL;
+	o.will_qos = 1;
+	leave_session(rig, "w", "w", 1);
+	struct peer *m1 = connect_with(rig, 0, &o);
+	subscribe(m1, "$share/g/t", 1);
+	if (was == AWAY)
+		peer_close(m1);
+	publish_n(p, "t", 0, 12); /* two in flight, four in memory, the others in the store */
+	leave_session(rig, "m2", "$share/g/t", 1);
+	hold(rig);
+	connect_with(rig, 0, &o);
+	for (; steps > 0; steps--) {
+		ram_commit(kept, 1);
+		rig_step(rig);
+	}
+	*more = ram_count(kept).waiting > 0;
+	rig = rig_kill(rig);
+	unsigned n = take_from_members(rig);
+	rig_free(rig);
+	return n;
+}
+
+START_TEST(no_step_of_an_end_loses_a_message)
+{
+	bool more = true;
+	for (unsigned steps = 0; more; steps++) {
+		teardown();
+		setup();
+		ck_assert_uint_eq(left_after((enum member_was)_i, steps, &more), 12);
+	}
 }
 END_TEST
 
@@ -721,6 +825,9 @@ int main(void)
 	tcase_add_test(t, of_a_deleted_publisher);
 	tcase_add_test(t, shared_over_the_loops);
 	tcase_add_test(t, member_ends_with_a_queue);
+	tcase_add_test(t, member_ends_without_the_database);
+	tcase_add_test(t, member_begins_anew_with_a_long_queue);
+	tcase_add_loop_test(t, no_step_of_an_end_loses_a_message, AWAY, THERE_WITH_A_WILL + 1);
 	tcase_add_test(t, qos2_step_by_step);
 	tcase_add_test(t, qos2_over_kills);
 	tcase_add_test(t, both_kinds_in_flight_over_a_kill);
