@@ -396,7 +396,8 @@ START_TEST(upkeep_clears_queues)
 	struct principal *p = sx_principal("backend", 0);
 	struct session_row row = row_of(ID1, "K/a", p);
 	struct msg *old = sx_msg(0, "t", "old"), *expired = sx_msg(0, "t", "expired");
-	struct queue_append a[3];
+	struct queue_append a[4];
+	struct device_record d;
 	old->received_us -= 3601LL * 1000000;
 	expired->expires = true;
 	expired->expires_ms = clock_ms();
@@ -411,6 +412,15 @@ START_TEST(upkeep_clears_queues)
 	        .qos = 2,
 	        .packet_id = 7}; /* its client may have it already */
 	sx.port.queue_append(sx.port.ctx, &a[2]);
+	/* A command is over all the same: its device can have it once more, or not at all. */
+	fx_device(&sx.f, "d1", &d);
+	a[3] = (struct queue_append){.req = sx_request(),
+	        .queue = COMMAND_QUEUE(d.device_key),
+	        .n = 1,
+	        .msg = expired,
+	        .qos = 1,
+	        .packet_id = 1};
+	sx.port.queue_append(sx.port.ctx, &a[3]);
 	sx_wait();
 	ck_assert_int_eq(sx_append(ID1, 3, 0, "kept"), 0);
 	ck_assert_int_eq(sx_append(ID2, 1, 0, "of no session"), 0);
