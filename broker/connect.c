@@ -327,12 +327,30 @@ void connect_orphan(struct session *s)
 		connect_refuse(k->client, MQTT_NOT_AUTHORIZED, END_REFUSED);
 }
 
+/* Rows of sessions wait for the store, and with them wills: while it has no room for more, nothing
+ * begins that would need one. A session that is known has one write under way at most. */
+static bool must_be_refused(const struct connecting *k, const struct session *before)
+{
+	const struct principal *p = k->auth.principal;
+	bool lasting = session_expiry(k->client, &k->con) > 0;
+	bool known = before && !before->joining && !k->con.clean_start &&
+	        before->principal->device_key == p->device_key;
+	if (!k->shard->b->keeps || (known && !k->con.will.present))
+		return false;
+	return (lasting || (before && before->durable)) && shard_store_full(k->shard);
+}
+
 static void connect_finish(struct connecting *k)
 {
 	struct broker_client *c = k->client;
 	struct principal *p = k->auth.principal;
-	struct msg *will = k->con.will.present ? make_will(k) : NULL;
 	const struct session *before = session_find(k->shard, p, k->auth.client_id);
+	if (must_be_refused(k, before)) {
+		connecting_free(k);
+		connect_refuse(c, MQTT_UNAVAILABLE, END_REFUSED);
+		return;
+	}
+	struct msg *will = k->con.will.present ? make_will(k) : NULL;
 	/* The identity was deleted and made again while an old credential was being looked up. */
 	bool stale = before && before->principal->device_key > p->device_key;
 	/* A kept session that a clean start ends is not to come back after a crash. */

@@ -38,13 +38,6 @@ static uint64_t will_tag(const struct session_will *w)
 	return h ? h : 1;
 }
 
-static struct session_will row_will(const struct session *s)
-{
-	if (s->will)
-		return *s->will;
-	return s->durable->leaving ? will_leaving(s->durable->leaving) : (struct session_will){0};
-}
-
 /* ---- one write ---- */
 
 static void row_send(struct session *s, enum session_op op);
@@ -90,7 +83,7 @@ static void row_send(struct session *s, enum session_op op)
 	row->principal = principal_ref(s->principal);
 	row->expiry = s->expiry;
 	row->offline_us = s->client || s->joining ? 0 : s->gone_us;
-	row->will = row_will(s);
+	row->will = will_of_row(s);
 	if (row->will.msg)
 		msg_ref(row->will.msg);
 	d->will_tag = will_tag(&row->will);
@@ -112,7 +105,7 @@ void durable_write(struct session *s)
 	struct durable *d = s->durable;
 	if (!d)
 		return;
-	const struct session_will will = row_will(s);
+	const struct session_will will = will_of_row(s);
 	/* A will that went is left out by a touch; one that came or changed needs the whole row. */
 	bool whole = d->other_principal || (will.msg && will_tag(&will) != d->will_tag);
 	d->other_principal = false;
@@ -133,6 +126,7 @@ static struct durable *durable_new(struct session *s, uint64_t id)
 {
 	s->durable = mem_new(sizeof(*s->durable));
 	s->durable->id = id;
+	TAILQ_INIT(&s->durable->leaving);
 	atomic_fetch_add_explicit(&s->shard->keepers, 1, memory_order_relaxed);
 	return s->durable;
 }
@@ -174,10 +168,8 @@ void durable_discard(struct session *s)
 		return;
 	if (d->writing)
 		d->writing->session = NULL;
-	if (d->leaving)
-		will_let_go(d->leaving, NULL);
-	if (d->loading)
-		tail_abandon(d->loading);
+	wills_let_go(s, NULL);
+	tail_abandon(s);
 	if (s->share)
 		atomic_fetch_sub_explicit(&s->shard->b->durable_members, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&s->shard->keepers, 1, memory_order_relaxed);
@@ -190,8 +182,8 @@ void durable_end(struct session *s)
 	struct durable *d = s->durable;
 	if (!d)
 		return;
-	if (d->leaving && !d->held)
-		will_let_go(d->leaving, farewell_receipt(s));
+	if (!TAILQ_EMPTY(&d->leaving) && !d->held)
+		wills_let_go(s, farewell_receipt(s));
 	if (!d->held && !farewell(s)) /* the store never heard of one that is held */
 		durable_forget(s->shard, d->id);
 	durable_discard(s);

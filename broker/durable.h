@@ -6,6 +6,8 @@
 #ifndef HF_BROKER_DURABLE_H
 #define HF_BROKER_DURABLE_H
 
+#include <sys/queue.h>
+
 #include "broker/session_store.h"
 
 struct append;
@@ -15,19 +17,23 @@ struct receipt;
 struct session;
 struct session_keep;
 struct shard;
+struct tail_count;
 struct tail_load;
+
+TAILQ_HEAD(leaving_list, leaving);
 
 struct durable {
 	uint64_t id; /* in the store */
 	bool held;   /* its row is put when the session before it has ended (farewell.c) */
 	/* One write of the row is under way at most; what changes meanwhile goes with the next. */
 	struct session_keep *writing;
-	uint8_t due;               /* enum durable_due */
-	bool had_client;           /* restored: somebody was connected when the hub stopped */
-	bool cold;                 /* restored, and nobody has come back to it yet */
-	bool other_principal;      /* than in the row as last written */
-	uint64_t will_tag;         /* tells the will of the row as last written; 0: none */
-	struct leaving *leaving;   /* a will on its way to those who get it: it stays in the row */
+	uint8_t due;          /* enum durable_due */
+	bool had_client;      /* restored: somebody was connected when the hub stopped */
+	bool cold;            /* restored, and nobody has come back to it yet */
+	bool other_principal; /* than in the row as last written */
+	uint64_t will_tag;    /* tells the will of the row as last written; 0: none */
+	/* Wills on their way to those who get them; the oldest one is in the row. */
+	struct leaving_list leaving;
 	struct farewell *farewell; /* the session is ending, and something has to be done first */
 	/* Of the queue (out.h) the store holds what was handed over, n <= stored_to; memory has or
 	 * had what has n <= loaded_to. The rest is the tail. */
@@ -36,6 +42,8 @@ struct durable {
 	bool fresh;        /* restored, and nothing of its queue was read yet */
 	uint64_t begun_to; /* of what an earlier hub had in flight, the last that was read */
 	struct tail_load *loading;
+	struct tail_count *counting;
+	uint64_t counted_ms; /* when that began, the last time; 0: never */
 };
 
 /* The session becomes durable: its row is put, as soon as the session of the same key that was

@@ -71,17 +71,6 @@ static bool out_fill(struct out *o, const struct out_spec *d)
 	return true;
 }
 
-/* ---- the wire ---- */
-
-struct wire {
-	struct msg *msg;
-	const uint32_t *ids;
-	unsigned n_ids;
-	uint16_t packet_id;
-	uint8_t qos;
-	bool retain, dup;
-};
-
 static bool msg_expired(const struct msg *m, uint64_t now)
 {
 	return m->expires && m->expires_ms <= now;
@@ -93,53 +82,6 @@ static bool too_late(const struct shard *sh, const struct msg *m)
 	int64_t age = (int64_t)shard_limits(sh)->max_queued_age * 1000000;
 	return msg_expired(m, shard_now(sh)) ||
 	        (age > 0 && clock_steady_us() - m->received_us > age);
-}
-
-/* What is left of the Message Expiry Interval ([MQTT-3.3.2-6]), to the nearest second, because the
- * clocks of two turns differ by less. */
-static uint32_t seconds_left(const struct msg *m, uint64_t now)
-{
-	uint64_t ms = m->expires_ms > now ? m->expires_ms - now : 0;
-	return ms < 1000 ? ms > 0 : (uint32_t)((ms + 500) / 1000);
-}
-
-/* Queues one PUBLISH. False: the client takes no packet that large, nothing was sent. */
-static bool wire_publish(struct broker_client *c, const struct wire *w)
-{
-	struct msg *m = w->msg;
-	struct buf *b = shard_scratch(c->shard);
-	struct mqtt_publish_out p = {
-	        .qos = w->qos,
-	        .dup = w->dup,
-	        .retain = w->retain,
-	        .packet_id = w->packet_id,
-	        .topic = msg_topic(m),
-	        .payload_len = m->payload_len,
-	};
-	bool new_alias = false;
-	struct slice body = msg_payload(m);
-	if (c->version == MQTT_V5) {
-		p.alias = alias_out_get(&c->aliases_out, c->alias_out_max, p.topic, &new_alias);
-		if (p.alias && !new_alias)
-			p.topic.n = 0;
-		p.has_expiry = m->expires;
-		p.expiry = m->expires ? seconds_left(m, shard_now(c->shard)) : 0;
-		p.subscription_ids = w->ids;
-		p.n_subscription_ids = w->n_ids;
-		p.props_len = m->props_len;
-		body = slice_make(m->bytes + m->topic_len, m->props_len + m->payload_len);
-	}
-	size_t size;
-	if (mqtt_encode_publish_head(b, c->version, &p, &size) != 0 || size > c->max_packet) {
-		metric_inc(METRIC_DROPPED_TOO_LARGE);
-		return false;
-	}
-	if (new_alias)
-		alias_out_keep(c->aliases_out, p.alias, msg_topic(m));
-	c->ops->send_msg(c->link, buf_slice(b), m, body);
-	metric_inc(METRIC_PUBLISH_OUT);
-	client_sent(c);
-	return true;
 }
 
 static bool wire_out(struct broker_client *c, const struct out *o, uint16_t packet_id, bool dup)
@@ -328,7 +270,8 @@ static void deliver_durable(struct session *s, const struct out_spec *d)
 {
 	struct out_box *box = &s->out;
 	struct durable *k = s->durable;
-	bool tail = k->loaded_to < k->stored_to;
+	/* Of what is sent again only the store knows whether the queue has (or had) it. */
+	bool tail = k->loaded_to < k->stored_to || d->msg->again;
 	bool now = !tail && out_has_room(s) && box->resend == box->flight.count;
 	bool here = now || (!tail && head_has_room(s, d));
 	struct out o = {0};
@@ -336,6 +279,7 @@ static void deliver_durable(struct session *s, const struct out_spec *d)
 		queue_drop_expired(s);
 	if ((!now && queue_full(s, d)) || (here && !out_fill(&o, d))) {
 		metric_inc(METRIC_DROPPED_QUEUE);
+		tail_recount(s);
 		return;
 	}
 	if (box->flight.count == 0 && box->first_id == 0)
@@ -344,8 +288,7 @@ static void deliver_durable(struct session *s, const struct out_spec *d)
 	append_send(s, d, o.n, now && d->qos == 2 ? id_at(box, box->flight.count) : 0,
 	        here ? &o : NULL);
 	if (!here) {
-		k->tail_count++;
-		k->tail_bytes += msg_size(d->msg);
+		tail_grown(s, msg_size(d->msg));
 		return;
 	}
 	k->loaded_to = o.n;

@@ -9,6 +9,7 @@
 #include "server/base/msg.h"
 
 struct append;
+struct broker_client;
 struct filter;
 struct queue_entry;
 struct receipt;
@@ -92,6 +93,18 @@ void out_committed(struct session *s, uint16_t packet_id, uint64_t n, bool ok);
 bool out_loaded(struct session *s, struct queue_entry *e, bool again);
 /* The session ends: drops everything. give_back: messages of shared groups go to other members. */
 void out_free(struct session *s, bool give_back);
+
+/* the wire (out_wire.c) */
+struct wire {
+	struct msg *msg;
+	const uint32_t *ids;
+	unsigned n_ids;
+	uint16_t packet_id;
+	uint8_t qos;
+	bool retain, dup;
+};
+/* Queues one PUBLISH. False: the client takes no packet that large, nothing was sent. */
+bool wire_publish(struct broker_client *c, const struct wire *w);
 
 /* the ring (out_ring.c) */
 static inline struct out *out_ring_at(const struct out_ring *r, uint32_t i)

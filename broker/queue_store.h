@@ -31,10 +31,14 @@ void queue_note(struct session *s, enum queue_op op, uint64_t n, uint16_t packet
 
 /* tail.c: asks for the next messages of the session's queue if there is need and room for them. */
 void tail_pump(struct session *s);
+/* A message of that size went to the store alone. */
+void tail_grown(struct session *s, size_t size);
+/* The queue is full: counts anew what the store has of it, because messages expire there and
+ * nobody says so. Once in a while, one count at a time. */
+void tail_recount(struct session *s);
 /* The queue in memory goes: the store has all of it. */
 void tail_leave(struct session *s);
-struct tail_load;
-/* The session ends: the answer will come for nobody. */
-void tail_abandon(struct tail_load *l);
+/* The session ends: answers will come for nobody. */
+void tail_abandon(struct session *s);
 
 #endif

@@ -22,6 +22,13 @@ static uint32_t sub_cost(const struct session *s, struct slice filter, bool apar
 	return SUB_COST + (apart ? APART_COST + len : 0) + noted;
 }
 
+bool quota_sub_may(const struct session *s, bool fresh)
+{
+	if (fresh && s->n_subs >= shard_limits(s->shard)->max_subscriptions)
+		return false;
+	return !(s->durable && shard_store_full(s->shard));
+}
+
 bool quota_sub_take(struct session *s, struct slice filter, bool apart)
 {
 	struct broker *b = s->shard->b;

@@ -7,6 +7,9 @@
 
 #include "broker/session.h"
 
+/* Whether the session may ask for a subscription (fresh: for one that it does not have). While the
+ * store has no room a session that is kept may not: each one would wait there. */
+bool quota_sub_may(const struct session *s, bool fresh);
 /* Takes what a subscription to filter counts for; apart: it is shared or silent. False: there is
  * not enough for all sessions, or it is more than one session's part. */
 bool quota_sub_take(struct session *s, struct slice filter, bool apart);

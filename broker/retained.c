@@ -84,10 +84,23 @@ static void change_return(struct change *c)
 	mail_post(c->from->box, &c->ask.req.mail);
 }
 
+/* Its device was deleted while it was on its way here: what is retained of it went before. */
+static void take_back(struct shard *sh, const struct msg *m)
+{
+	const struct retained *r = retain_get(sh->retain, msg_topic(m));
+	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);
+	if (!r || r->msg != m)
+		return;
+	retain_remove(sh->retain, msg_topic(m));
+	account(sh, count, bytes);
+}
+
 static void change_stored(struct mail *mail)
 {
 	struct change *c = container_of(mail, struct change, ask.req.mail);
 	c->err = c->ask.req.err;
+	if (c->err == ERR_NOT_FOUND)
+		take_back(c->home, c->ask.msg);
 	change_return(c);
 }
 

@@ -131,13 +131,13 @@ struct session_will *will_free(struct shard *sh, struct session_will *w);
 /* Makes this the session's will in place of the one it had, and takes over the reference on its
  * message. */
 void will_set(struct session *s, const struct session_will *w);
-/* Publishes the session's will and forgets it. */
-void will_publish(struct session *s);
-/* A will of a durable session that is on its way: which it is; and the session that ends, or lets
- * another one go, has nothing to do with it any more (then, if not NULL, waits until the will is
- * out). */
-struct session_will will_leaving(const struct leaving *l);
-void will_let_go(struct leaving *l, struct receipt *then);
+/* Publishes the session's will and forgets it. False: its owner may not publish it any more. */
+bool will_publish(struct session *s);
+/* What a durable session's row has for a will. */
+struct session_will will_of_row(const struct session *s);
+/* The durable session ends and has nothing to do any more with its wills that are on their way
+ * (then, if not NULL, waits until they are out). */
+void wills_let_go(struct session *s, struct receipt *then);
 
 /* subscribe.c */
 /* One that the session had; before the loops run. 0, ERR_INVALID, ERR_DENIED, ERR_QUOTA. */

@@ -159,6 +159,11 @@ struct queue_load {
 	struct queue_entry *entries; /* out: malloc'ed, the asker frees (queue_entries_free) */
 	unsigned n;
 	bool more; /* out: there are further ones */
+	/* Nothing is read but how many (max_rows at most) there are and how large: without those
+	 * that have expired or are too old. max_bytes does not matter. */
+	bool count_only;
+	unsigned count; /* out, and the sealed bytes of these */
+	size_t bytes;
 };
 /* Frees the entries with what they hold; an asker that keeps a message takes it out first. */
 static inline void queue_entries_free(struct queue_entry *entries, unsigned n)

@@ -422,7 +422,7 @@ static uint8_t subscribe_one(
 	struct sub *sub = session_sub(c->session, item->filter);
 	bool fresh = !sub;
 	uint8_t code = check_filter(c, item);
-	if (code == 0 && fresh && c->session->n_subs >= shard_limits(c->shard)->max_subscriptions)
+	if (code == 0 && !quota_sub_may(c->session, fresh))
 		code = MQTT_QUOTA;
 	if (code == 0 && fresh)
 		code = sub_add(c->session, item, &sub);

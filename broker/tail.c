@@ -13,6 +13,7 @@
 #define FIRST_ROWS 1024
 #define FIRST_BYTES (4u << 20)
 #define RETRY_MS 1000
+#define RECOUNT_MS 3000
 
 struct tail_load {
 	struct queue_load ask;
@@ -22,9 +23,20 @@ struct tail_load {
 	bool first;
 };
 
-void tail_abandon(struct tail_load *l)
+struct tail_count {
+	struct queue_load ask;
+	struct session *session; /* NULL: it has ended */
+	size_t count, bytes;     /* of the tail when it was asked */
+};
+
+void tail_abandon(struct session *s)
 {
-	bool waits = loop_timer_armed(&l->retry);
+	struct tail_load *l = s->durable->loading;
+	bool waits = l && loop_timer_armed(&l->retry);
+	if (s->durable->counting)
+		s->durable->counting->session = NULL;
+	if (!l)
+		return;
 	l->session = NULL;
 	loop_timer_cancel(&l->retry);
 	if (waits)
@@ -107,6 +119,59 @@ void tail_pump(struct session *s)
 		l->ask.max_bytes = FIRST_BYTES;
 	}
 	store->queue_load(store->ctx, &l->ask);
+}
+
+/* ---- how long it is ---- */
+
+static void counted(struct mail *mail)
+{
+	struct tail_count *t = container_of(mail, struct tail_count, ask.req.mail);
+	struct session *s = t->session;
+	struct durable *d = s ? s->durable : NULL;
+	if (d)
+		d->counting = NULL;
+	/* What came since is no part of the count; what was read since makes it worthless. */
+	if (d && !t->ask.req.err && t->ask.after == d->loaded_to && d->tail_count >= t->count &&
+	        d->tail_bytes >= t->bytes) {
+		d->tail_count = t->ask.count + (d->tail_count - t->count);
+		d->tail_bytes = t->ask.bytes + (d->tail_bytes - t->bytes);
+	}
+	free(t);
+}
+
+void tail_recount(struct session *s)
+{
+	const struct session_store *store = &s->shard->b->sessions_store;
+	struct durable *d = s->durable;
+	uint64_t now = shard_now(s->shard);
+	size_t most = shard_limits(s->shard)->max_queued_messages;
+	if (d->counting || d->loading || d->tail_count == 0 ||
+	        (d->counted_ms && now - d->counted_ms < RECOUNT_MS))
+		return;
+	struct tail_count *t = d->counting = mem_new(sizeof(*t));
+	d->counted_ms = now;
+	t->session = s;
+	t->count = d->tail_count;
+	t->bytes = d->tail_bytes;
+	t->ask.req.mail.deliver = counted;
+	t->ask.req.reply_to = s->shard->box;
+	t->ask.queue = d->id;
+	t->ask.after = d->loaded_to;
+	t->ask.count_only = true;
+	t->ask.max_rows = most < UINT32_MAX ? (unsigned)most + 1 : UINT32_MAX;
+	store->queue_load(store->ctx, &t->ask);
+}
+
+void tail_grown(struct session *s, size_t size)
+{
+	const struct broker_limits *lim = shard_limits(s->shard);
+	struct durable *d = s->durable;
+	d->tail_count++;
+	d->tail_bytes += size;
+	if (s->out.queue.count == 0)
+		tail_pump(s); /* nothing else would */
+	if (d->tail_count >= lim->max_queued_messages || d->tail_bytes >= lim->max_queued_bytes)
+		tail_recount(s);
 }
 
 void tail_leave(struct session *s)

@@ -9,8 +9,9 @@
  */
 struct leaving {
 	struct broker_publish call;
-	struct session *session; /* NULL: it has ended, or has let another will go */
-	struct receipt *then;    /* waits until the will is out; NULL: nobody */
+	TAILQ_ENTRY(leaving) entry; /* of the session's, the oldest first */
+	struct session *session;    /* NULL: it has ended */
+	struct receipt *then;       /* waits until the will is out; NULL: nobody */
 	struct session_will will;
 };
 
@@ -32,25 +33,32 @@ void will_set(struct session *s, const struct session_will *w)
 	quota_will_add(s->shard, (int64_t)msg_size(w->msg));
 }
 
-struct session_will will_leaving(const struct leaving *l)
+struct session_will will_of_row(const struct session *s)
 {
-	return l->will;
+	const struct leaving *oldest = TAILQ_FIRST(&s->durable->leaving);
+	if (oldest)
+		return oldest->will;
+	return s->will ? *s->will : (struct session_will){0};
 }
 
-void will_let_go(struct leaving *l, struct receipt *then)
+void wills_let_go(struct session *s, struct receipt *then)
 {
-	l->then = then;
-	if (then)
-		then->waiting++;
-	l->session->durable->leaving = NULL;
-	l->session = NULL;
+	struct leaving_list *list = &s->durable->leaving;
+	struct leaving *l = NULL;
+	while ((l = TAILQ_FIRST(list)) != NULL) {
+		TAILQ_REMOVE(list, l, entry);
+		l->then = then;
+		if (then)
+			then->waiting++;
+		l->session = NULL;
+	}
 }
 
 static void will_out(struct broker_publish *p)
 {
 	struct leaving *l = container_of(p, struct leaving, call);
 	if (l->session) {
-		l->session->durable->leaving = NULL;
+		TAILQ_REMOVE(&l->session->durable->leaving, l, entry);
 		durable_write(l->session);
 	} else if (l->then) {
 		receipt_give(l->then, 0);
@@ -62,19 +70,17 @@ static void will_out(struct broker_publish *p)
 static struct leaving *leaving_new(struct session *s, const struct session_will *w)
 {
 	struct leaving *l = mem_new(sizeof(*l));
-	if (s->durable->leaving)
-		will_let_go(s->durable->leaving, NULL);
 	l->call.done = will_out;
 	l->session = s;
 	l->will = *w;
 	msg_ref(w->msg);
-	s->durable->leaving = l;
+	TAILQ_INSERT_TAIL(&s->durable->leaving, l, entry);
 	return l;
 }
 
 /* A will is published as its owner would publish it now: policy is asked again, and it is stored.
  * Its owner is gone, so nobody hears of the outcome. */
-void will_publish(struct session *s)
+bool will_publish(struct session *s)
 {
 	struct shard *sh = s->shard;
 	struct session_will *w = TAKE_PTR(s->will);
@@ -83,7 +89,7 @@ void will_publish(struct session *s)
 	if (!rule.allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
 		will_free(sh, w);
-		return;
+		return false;
 	}
 	/* Nobody else has seen the message yet: its times begin now. */
 	m->device_key = s->principal->device_key;
@@ -96,4 +102,5 @@ void will_publish(struct session *s)
 	publish_accept(sh, m, &rule, s, t);
 	ticket_settle(t, 0);
 	will_free(sh, w);
+	return true;
 }

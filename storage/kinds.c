@@ -6,6 +6,8 @@
 #include "storage/lane.h"
 
 #define SMALL_BYTES 64 /* what a request without a message counts for in a batch */
+/* What a SUBSCRIBE holds beside its filters until they are stored: its part for each loop. */
+#define SUBSCRIBE_BYTES 1024
 
 /* ---- which lane ---- */
 
@@ -153,6 +155,8 @@ static void queue_load(void *ctx, struct queue_load *q)
 	q->entries = NULL;
 	q->n = 0;
 	q->more = false;
+	q->count = 0;
+	q->bytes = 0;
 	q->req.store.deadline_ms = clock_ms() + s->lookup_ms;
 	hand_over(lane_of_queue(s, q->queue), KIND_LOAD, &q->req);
 }
@@ -202,14 +206,16 @@ static size_t session_bytes(const struct mail *m)
 	const struct session_write *w = REQUEST(m, struct session_write);
 	const struct msg *will = w->op == SESSION_PUT ? w->row.will.msg : NULL;
 
-	return sizeof(*w) + w->row.key.n + (will ? msg_size(will) : 0);
+	size_t who = w->row.principal ? sizeof(*w->row.principal) + w->row.principal->id_len : 0;
+
+	return sizeof(*w) + w->row.key.n + who + (will ? msg_size(will) : 0);
 }
 
 static size_t sub_bytes(const struct mail *m)
 {
 	const struct sub_write *w = REQUEST(m, struct sub_write);
 
-	return sizeof(*w) + w->filter.n;
+	return sizeof(*w) + w->filter.n + SUBSCRIBE_BYTES;
 }
 
 static size_t retained_bytes(const struct mail *m)

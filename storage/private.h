@@ -144,6 +144,8 @@ void readers_queue_load(struct storage *s, struct queue_load *q);
 #define QUEUE_LOADS 16
 int queue_loads_serve(
         struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n);
+/* sweep.c: what was received before that is too old for any queue (mqtt.max_queued_age). */
+int64_t queue_oldest_us(const struct storage *s);
 /* restore.c */
 int sessions_restore(void *ctx, const struct session_restore *to);
 

@@ -31,6 +31,18 @@ static const char sql[] =
         " LEFT JOIN holdfast.data_keys k ON k.device_key = q.device_key"
         " WHERE q.at <= u.rows AND (q.at = 1 OR q.before < u.bytes) ORDER BY u.o, q.n";
 
+/* As the sweep does not leave them, but it may not have come by yet. */
+static const char count_sql[] =
+        "SELECT u.o, q.count, q.bytes"
+        " FROM (SELECT unnest($1::bigint[]) AS queue, unnest($2::bigint[]) AS after,"
+        " unnest($3::bigint[]) AS rows, unnest($4::bigint[]) AS bytes,"
+        " unnest($5::bigint[]) AS o) u"
+        " CROSS JOIN LATERAL (SELECT count(*), coalesce(sum(octet_length(p.sealed)), 0)::bigint"
+        " AS bytes FROM (SELECT m.sealed FROM holdfast.queue m WHERE m.queue = u.queue"
+        " AND m.n > u.after AND NOT " DONE " AND m.received_at >= $6 AND (m.expires_at IS NULL"
+        " OR m.expires_at >= $7 OR m.sealed IS NULL OR m.packet_id IS NOT NULL)"
+        " LIMIT u.rows) p) q";
+
 struct opening {
 	struct storage *s;
 	const PGresult *res;
@@ -74,6 +86,7 @@ static int fill(struct arrays *a, struct queue_load *const loads[], unsigned n)
 static int run(struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n,
         PGresult **ret)
 {
+	const char *text = loads[0]->count_only ? count_sql : sql;
 	_cleanup_(arrays_done) struct arrays a = {0};
 	struct pg_params p = {0};
 	int err = fill(&a, loads, n);
@@ -82,7 +95,11 @@ static int run(struct storage *s, struct pg *pg, struct queue_load *const loads[
 		return err;
 	for (unsigned c = 0; c < ARRAY_LEN(a.column); c++)
 		pg_put_array(&p, PG_INT8_ARRAY, &a.column[c]);
-	return pg_exec(pg, sql, &p, clock_ms() + s->lookup_ms, ret);
+	if (loads[0]->count_only) {
+		pg_put_time(&p, queue_oldest_us(s));
+		pg_put_time(&p, clock_steady_us());
+	}
+	return pg_exec(pg, text, &p, clock_ms() + s->lookup_ms, ret);
 }
 
 /* The key of the row's publisher, or NULL: it is gone, or its key was altered. */
@@ -188,8 +205,22 @@ static int read_load(struct opening *o, int *row, int64_t ordinal, struct queue_
 	return 0;
 }
 
-int queue_loads_serve(
-        struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n)
+static int count(struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	int err = run(s, pg, loads, n, &res);
+
+	for (int row = 0; err == 0 && row < PQntuples(res); row++) {
+		struct queue_load *q = loads[pg_get_i64(res, row, ORDINAL)];
+
+		q->count = (unsigned)pg_get_i64(res, row, 1);
+		q->bytes = (size_t)pg_get_i64(res, row, 2);
+		q->req.err = 0;
+	}
+	return err;
+}
+
+static int load(struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n)
 {
 	_cleanup_result_ PGresult *res = NULL;
 	int row = 0, err = run(s, pg, loads, n, &res);
@@ -203,4 +234,24 @@ int queue_loads_serve(
 	buf_wipe(&o.plain);
 	crypto_wipe(o.key, sizeof(o.key));
 	return 0;
+}
+
+int queue_loads_serve(
+        struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n)
+{
+	struct queue_load *reads[QUEUE_LOADS], *counts[QUEUE_LOADS];
+	unsigned n_reads = 0, n_counts = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (loads[i]->count_only)
+			counts[n_counts++] = loads[i];
+		else
+			reads[n_reads++] = loads[i];
+	}
+	if (n_reads > 0)
+		err = load(s, pg, reads, n_reads);
+	if (err == 0 && n_counts > 0)
+		err = count(s, pg, counts, n_counts);
+	return err;
 }

@@ -34,7 +34,7 @@ static const char sql[] =
         " SELECT l.queue, l.n, (SELECT count(*) FROM page), (SELECT count(*) FROM gone)"
         " FROM page l ORDER BY l.queue DESC, l.n DESC LIMIT 1";
 
-static int64_t oldest(const struct storage *s)
+int64_t queue_oldest_us(const struct storage *s)
 {
 	uint64_t age = atomic_load(&s->max_queued_age_s);
 
@@ -52,7 +52,7 @@ int sweep_queues(struct storage *s, struct pg *pg, struct sweep *sw)
 	pg_put_i64(&p, sw->queue);
 	pg_put_i64(&p, sw->n);
 	pg_put_i64(&p, PAGE_ROWS);
-	pg_put_time(&p, oldest(s));
+	pg_put_time(&p, queue_oldest_us(s));
 	pg_put_time(&p, clock_steady_us());
 	int err = pg_exec(pg, sql, &p, now + POOL_STATEMENT_MS, &r);
 	if (err < 0)

@@ -34,6 +34,14 @@ struct ram_stored {
 	uint64_t device_key;
 };
 
+/* Which QoS 2 message a queued one is a copy of; packet_id 0: of none. */
+struct ram_origin {
+	uint64_t device_key;
+	uint16_t packet_id;
+	uint8_t tag[8];
+	int64_t received_us;
+};
+
 /* A request that waits because the store is held or unavailable. */
 struct ram_waiting {
 	enum {
@@ -82,7 +90,8 @@ struct ram_store {
 	struct ram_array reads; /* struct ram_apart */
 	unsigned refuse_kept;
 	int refuse_kept_err;
-	size_t appends, written, loads;
+	size_t appends, written, loads, tallies;
+	size_t n_done; /* of queued: delivered, and known only for as long as they may come again */
 };
 
 /* Makes room for one more element; returns where it goes, NULL when out of memory. */
@@ -97,9 +106,15 @@ void ram_lookup_answer(struct ram_store *s, struct identity_lookup *l);
 /* Notes the packet id of a QoS 2 message. 0, ERR_NOMEM. */
 int ram_qos2_note(
         struct ram_store *s, uint64_t device_key, struct slice session, const struct msg *m);
+/* Whether its packet id is noted: it may be sent once more. */
+bool ram_qos2_noted(const struct ram_store *s, const struct ram_origin *o);
 void ram_qos2_tag(void *ctx, const struct msg *m, uint8_t tag[8]);
 /* Answers a request of session_store; the mutex is held. */
 void ram_kept_answer(struct ram_store *s, struct ram_waiting w);
+/* What a request of session_store counts for in the backlog. */
+size_t ram_kept_bytes(struct ram_waiting w);
+/* Drops what was delivered and cannot be sent again any more. */
+void ram_queues_tidy(struct ram_store *s);
 void ram_sessions_free(struct ram_store *s);
 /* Answers the request now or notes it for later. */
 void ram_request(struct ram_store *s, struct ram_waiting w);

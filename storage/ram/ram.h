@@ -57,9 +57,12 @@ bool ram_row_get(struct ram_store *s, size_t i, struct ram_row *ret);
 /* What sessions have there; appends: asked for, written: of them not settled before. */
 struct ram_counts {
 	size_t sessions, subs, queued, retained, wills, marked, released;
-	size_t appends, written, loads, waiting;
+	size_t done; /* of what was delivered with QoS 2: known, because it may be sent again */
+	size_t appends, written, loads, tallies, waiting;
 };
 struct ram_counts ram_count(struct ram_store *s);
+/* The payload of the will in the row of the session of that client id; "": none. */
+const char *ram_will(struct ram_store *s, const char *client_id);
 /* Unreleased QoS 2 packet ids of all sessions. */
 size_t ram_qos2_count(struct ram_store *s);
 

@@ -1,6 +1,8 @@
 /* The port of durable sessions: what a hub leaves when it stops, and another finds. */
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "server/base/clock.h"
 #include "server/base/err.h"
 #include "storage/ram/private.h"
 
@@ -20,10 +22,8 @@ struct ram_sub {
 struct ram_queued {
 	uint64_t queue;
 	struct queue_entry is;
-	uint64_t device_key; /* where it came from, with QoS 2 */
-	uint16_t origin;
-	uint8_t tag[8];
-	int64_t received_us;
+	struct ram_origin origin;
+	bool done; /* delivered: nobody reads it any more, see ram_queues_tidy */
 };
 
 static void *at(const struct ram_array *a, size_t i, size_t size)
@@ -48,6 +48,7 @@ static void queued_drop(struct ram_store *s, size_t i)
 {
 	struct ram_queued *q = AT(queued, ram_queued, i);
 
+	s->n_done -= q->done;
 	msg_unref(q->is.msg);
 	free(q->is.group);
 	free(q->is.ids);
@@ -174,9 +175,9 @@ static bool has_origin(struct ram_store *s, const struct queue_append *a, const 
 	for (size_t i = 0; i < s->queued.n; i++) {
 		const struct ram_queued *q = AT(queued, ram_queued, i);
 
-		if (q->queue == a->queue && q->origin == a->msg->packet_id && q->origin &&
-		        q->device_key == a->msg->device_key &&
-		        q->received_us == a->msg->received_us && memcmp(q->tag, tag, 8) == 0)
+		if (q->queue == a->queue && q->origin.packet_id == a->msg->packet_id &&
+		        q->origin.device_key == a->msg->device_key &&
+		        memcmp(q->origin.tag, tag, 8) == 0 && ram_qos2_noted(s, &q->origin))
 			return true;
 	}
 	return false;
@@ -202,10 +203,10 @@ static int append_answer(struct ram_store *s, struct queue_append *a)
 	if (!q)
 		abort();
 	q->queue = a->queue;
-	q->device_key = a->msg->device_key;
-	q->origin = a->msg->packet_id;
-	memcpy(q->tag, tag, 8);
-	q->received_us = a->msg->received_us;
+	q->origin = (struct ram_origin){.device_key = a->msg->device_key,
+	        .packet_id = a->msg->packet_id,
+	        .received_us = a->msg->received_us};
+	memcpy(q->origin.tag, tag, 8);
 	q->is = (struct queue_entry){
 	        .n = a->n,
 	        .msg = msg_ref(a->msg),
@@ -222,6 +223,16 @@ static int append_answer(struct ram_store *s, struct queue_append *a)
 	return 0;
 }
 
+void ram_queues_tidy(struct ram_store *s)
+{
+	for (size_t i = s->queued.n; s->n_done > 0 && i-- > 0;) {
+		const struct ram_queued *q = AT(queued, ram_queued, i);
+
+		if (q->done && !ram_qos2_noted(s, &q->origin))
+			queued_drop(s, i);
+	}
+}
+
 static void queue_answer(struct ram_store *s, const struct queue_write *w)
 {
 	struct ram_queued *q = queued_find(s, w->queue, w->n);
@@ -230,6 +241,11 @@ static void queue_answer(struct ram_store *s, const struct queue_write *w)
 		return;
 	switch (w->op) {
 	case QUEUE_COMPLETE:
+		q->is.msg = msg_unref(q->is.msg);
+		s->n_done += !q->done;
+		q->done = true;
+		ram_queues_tidy(s);
+		break;
 	case QUEUE_REMOVE:
 		queued_drop(s, (size_t)(q - (struct ram_queued *)s->queued.items));
 		break;
@@ -255,6 +271,26 @@ static void entry_copy(const struct queue_entry *from, struct queue_entry *to)
 	memcpy(to->ids, from->ids, from->n_ids * sizeof(*from->ids));
 }
 
+static int count_answer(struct ram_store *s, struct queue_load *l)
+{
+	uint64_t now = clock_ms();
+
+	l->count = 0;
+	l->bytes = 0;
+	s->tallies++;
+	for (size_t i = 0; i < s->queued.n && l->count < l->max_rows; i++) {
+		const struct ram_queued *q = AT(queued, ram_queued, i);
+		const struct msg *m = q->is.msg;
+		bool expired = m && m->expires && m->expires_ms <= now && !q->is.packet_id;
+
+		if (q->queue != l->queue || q->is.n <= l->after || q->done || expired)
+			continue;
+		l->count++;
+		l->bytes += m ? msg_size(m) : 0;
+	}
+	return 0;
+}
+
 /* Rows lie in the order of their appends, which is that of n in each queue. */
 static int load_answer(struct ram_store *s, struct queue_load *l)
 {
@@ -262,6 +298,8 @@ static int load_answer(struct ram_store *s, struct queue_load *l)
 
 	l->n = 0;
 	l->more = false;
+	if (l->count_only)
+		return count_answer(s, l);
 	l->entries = calloc(l->max_rows, sizeof(*l->entries));
 	if (!l->entries)
 		return ERR_NOMEM;
@@ -269,7 +307,7 @@ static int load_answer(struct ram_store *s, struct queue_load *l)
 	for (size_t i = 0; i < s->queued.n; i++) {
 		const struct ram_queued *q = AT(queued, ram_queued, i);
 
-		if (q->queue != l->queue || q->is.n <= l->after)
+		if (q->queue != l->queue || q->is.n <= l->after || q->done)
 			continue;
 		bytes += q->is.msg ? msg_size(q->is.msg) : 0;
 		if (l->n == l->max_rows || (l->n > 0 && bytes > l->max_bytes)) {
@@ -305,6 +343,23 @@ static int retained_answer(struct ram_store *s, const struct retained_write *w)
 }
 
 /* ---- answers ---- */
+
+size_t ram_kept_bytes(struct ram_waiting w)
+{
+	const struct session_write *session = w.request;
+	const struct queue_append *append = w.request;
+	const struct retained_write *retained = w.request;
+
+	switch (w.kind) {
+	case RAM_SESSION:
+		return sizeof(*session) +
+		        (session->row.will.msg ? msg_size(session->row.will.msg) : 0);
+	case RAM_SUB: return sizeof(struct sub_write);
+	case RAM_APPEND: return sizeof(*append) + msg_size(append->msg);
+	case RAM_RETAINED: return sizeof(*retained) + msg_size(retained->msg);
+	default: return 0;
+	}
+}
 
 static int take_effect(struct ram_store *s, struct ram_waiting w)
 {
@@ -394,7 +449,7 @@ static struct queue_stats stats_of(struct ram_store *s, uint64_t queue)
 
 		if (q->queue != queue)
 			continue;
-		stats.count++;
+		stats.count += !q->done;
 		stats.bytes += q->is.msg ? msg_size(q->is.msg) : 0;
 		stats.last = q->is.n;
 	}
@@ -530,7 +585,8 @@ void ram_device_gone(struct ram_store *s, uint64_t device_key)
 
 		if (q->queue == COMMAND_QUEUE(device_key))
 			queued_drop(s, i);
-		else if (q->device_key == device_key) /* its key is gone: not readable any more */
+		else if (q->origin.device_key ==
+		        device_key) /* its key is gone: not readable any more */
 			q->is.msg = msg_unref(q->is.msg);
 	}
 	pthread_mutex_unlock(&s->mutex);
@@ -542,21 +598,42 @@ struct ram_counts ram_count(struct ram_store *s)
 	struct ram_counts c = {
 	        .sessions = s->sessions.n,
 	        .subs = s->subs.n,
-	        .queued = s->queued.n,
+	        .queued = s->queued.n - s->n_done,
+	        .done = s->n_done,
 	        .retained = s->retained.n,
 	        .appends = s->appends,
 	        .written = s->written,
 	        .loads = s->loads,
+	        .tallies = s->tallies,
 	        .waiting = s->waiting.n,
 	};
 	for (size_t i = 0; i < s->sessions.n; i++)
 		c.wills += AT(sessions, ram_session, i)->row.will.msg != NULL;
 	for (size_t i = 0; i < s->queued.n; i++) {
-		c.marked += AT(queued, ram_queued, i)->is.packet_id != 0;
-		c.released += AT(queued, ram_queued, i)->is.released;
+		c.marked += AT(queued, ram_queued, i)->is.packet_id != 0 &&
+		        !AT(queued, ram_queued, i)->done;
+		c.released += AT(queued, ram_queued, i)->is.released &&
+		        !AT(queued, ram_queued, i)->done;
 	}
 	pthread_mutex_unlock(&s->mutex);
 	return c;
+}
+
+const char *ram_will(struct ram_store *s, const char *client_id)
+{
+	static _Thread_local char text[64];
+
+	text[0] = '\0';
+	pthread_mutex_lock(&s->mutex);
+	for (size_t i = 0; i < s->sessions.n; i++) {
+		const struct session_row *row = &AT(sessions, ram_session, i)->row;
+
+		if (row->will.msg &&
+		        slice_eq_str(slice_from(row->key, row->client_id_off), client_id))
+			snprintf(text, sizeof(text), "%.*s", SLICE_ARG(msg_payload(row->will.msg)));
+	}
+	pthread_mutex_unlock(&s->mutex);
+	return text;
 }
 
 void ram_sessions_free(struct ram_store *s)

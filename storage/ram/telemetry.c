@@ -53,6 +53,7 @@ int ram_qos2_note(
 	q->id.packet_id = m->packet_id;
 	q->id.received_us = m->received_us;
 	ram_qos2_tag(s, m, q->id.tag);
+	ram_queues_tidy(s);
 	return q->session ? 0 : ERR_NOMEM;
 }
 
@@ -77,6 +78,18 @@ static int keep(struct ram_store *s, const struct telemetry_row *row)
 	return row->qos2 ? ram_qos2_note(s, row->device_key, row->session, row->msg) : 0;
 }
 
+bool ram_qos2_noted(const struct ram_store *s, const struct ram_origin *o)
+{
+	const struct ram_qos2 *q = s->qos2.items;
+
+	for (size_t i = 0; o->packet_id && i < s->qos2.n; i++)
+		if (q[i].device_key == o->device_key && q[i].id.packet_id == o->packet_id &&
+		        q[i].id.received_us <= o->received_us &&
+		        memcmp(q[i].id.tag, o->tag, sizeof(o->tag)) == 0)
+			return true;
+	return false;
+}
+
 static void answer_row(struct ram_store *s, struct telemetry_row *row)
 {
 	if (s->crashed) {
@@ -87,7 +100,6 @@ static void answer_row(struct ram_store *s, struct telemetry_row *row)
 	} else {
 		row->err = keep(s, row);
 	}
-	s->backlog -= row_bytes(row);
 	mail_post(row->reply_to, &row->mail);
 }
 
@@ -95,6 +107,7 @@ static void answer_release(struct ram_store *s, struct qos2_release *r)
 {
 	if (!s->crashed)
 		qos2_forget(s, r->device_key, r->session, r->all ? 0 : r->packet_id);
+	ram_queues_tidy(s);
 	r->err = s->crashed ? ERR_CLOSED : 0;
 	mail_post(r->reply_to, &r->mail);
 }
@@ -116,8 +129,15 @@ static void answer_load(struct ram_store *s, struct qos2_load *l)
 	mail_post(l->reply_to, &l->mail);
 }
 
+/* What a request counts for as long as it waits. */
+static size_t bytes_of(struct ram_waiting w)
+{
+	return w.kind == RAM_ROW ? row_bytes(w.request) : ram_kept_bytes(w);
+}
+
 static void answer(struct ram_store *s, struct ram_waiting w)
 {
+	s->backlog -= bytes_of(w);
 	switch (w.kind) {
 	case RAM_ROW: answer_row(s, w.request); break;
 	case RAM_RELEASE: answer_release(s, w.request); break;
@@ -138,8 +158,7 @@ static bool must_wait(const struct ram_store *s, const struct ram_waiting *w)
 void ram_request(struct ram_store *s, struct ram_waiting w)
 {
 	pthread_mutex_lock(&s->mutex);
-	if (w.kind == RAM_ROW)
-		s->backlog += row_bytes(w.request);
+	s->backlog += bytes_of(w);
 	if (must_wait(s, &w)) {
 		struct ram_waiting *slot = ram_array_add(&s->waiting, sizeof(*slot));
 

@@ -105,6 +105,82 @@ START_TEST(clean_start_ends_what_was_kept)
 }
 END_TEST
 
+static bool none_is_kept(HF_UNUSED void *arg)
+{
+	return ram_count(kept).sessions == 0;
+}
+
+/* Whatever the store has committed when CONNACK leaves: the session before is not among it. */
+START_TEST(connack_behind_the_end)
+{
+	for (unsigned connected = 0; connected < 2; connected++) {
+		struct rig *rig = rig_new_kept(2, NULL, kept);
+		struct peer *p = lasting(rig, "b", "key/ops");
+		subscribe(p, "t", 1);
+		if (!connected)
+			peer_close(p);
+		ram_set_hold(kept, true);
+		p = connect_with(
+		        rig, 0, &(struct connect_opts){.v = 5, .id = "b", .user = "key/ops"});
+		ck_assert_int_eq(p->connack, 0xff);
+		while (p->out_n == 0) {
+			ck_assert_uint_gt(ram_count(kept).waiting, 0);
+			ram_commit(kept, 1);
+			rig_step(rig);
+		}
+		rig = rig_kill(rig);
+		ck_assert_uint_eq(ram_count(kept).subs, 0);
+		rig_until(rig, none_is_kept, NULL);
+		p = lasting(rig, "b", "key/ops");
+		ck_assert(!p->present);
+		peer_close(connect_with(
+		        rig, 0, &(struct connect_opts){.v = 5, .id = "b", .user = "key/ops"}));
+		ck_assert_uint_eq(ram_count(kept).sessions, 0);
+		rig_free(rig);
+	}
+}
+END_TEST
+
+/* While the store is away nothing that would wait for it without a bound is begun. */
+START_TEST(refused_while_the_store_is_full)
+{
+	struct broker_limits l = {.store_queue_bytes = 20000, .lookup_ms = 10000};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	struct peer *s = lasting(rig, "s", "key/ops");
+	ram_set_available(kept, false);
+	unsigned n = 0;
+	for (struct peer *p = NULL; n < 1000; n++) {
+		p = lasting(rig, "n", "key/ops");
+		if (p->connack == 0x88)
+			break;
+		ck_assert_int_eq(p->connack, 0xff);
+		peer_close(p);
+	}
+	ck_assert_uint_gt(n, 10);
+	ck_assert_uint_lt(n, 200);
+	size_t waiting = ram_count(kept).waiting;
+	send_subscribe(s, 1, "a", 1, 0);
+	expect_code(s, MQTT_SUBACK, 1, 0x97);
+	ck_assert_uint_eq(ram_count(kept).waiting, waiting);
+	/* who needs nothing of the store comes in, and one whose session is known */
+	s = lasting(rig, "s", "key/ops");
+	ck_assert_int_eq(s->connack, 0);
+	s = backend(rig, 5, "not kept");
+	subscribe(s, "t", 1);
+	ck_assert_uint_le(ram_count(kept).waiting, waiting + 1);
+	/* but a clean start that would end what is kept */
+	s = connect_with(rig, 0, &(struct connect_opts){.v = 5, .id = "s", .user = "key/ops"});
+	ck_assert_int_eq(s->connack, 0x88);
+	ram_set_available(kept, true);
+	rig_step(rig);
+	ck_assert_uint_eq(ram_count(kept).sessions, 1);
+	s = lasting(rig, "s", "key/ops");
+	ck_assert(s->present);
+	subscribe(s, "a", 1);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(taken_over_before_it_is_kept)
 {
 	struct rig *rig = rig_new_kept(2, NULL, kept);
@@ -439,6 +515,77 @@ START_TEST(will_is_out_before_its_row_goes)
 }
 END_TEST
 
+static bool will_is_due(void *arg)
+{
+	int64_t *denied = arg;
+	return metric_read(METRIC_PUBLISH_DENIED) > *denied;
+}
+
+START_TEST(will_that_is_denied_goes_from_the_row)
+{
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	peer_close(with_will(rig, 1));
+	ck_assert_uint_eq(ram_count(kept).wills, 1);
+	int64_t denied = metric_read(METRIC_PUBLISH_DENIED);
+	rig->deny_all = true;
+	rig_until(rig, will_is_due, &denied);
+	ck_assert_uint_eq(ram_count(kept).wills, 0);
+	ck_assert_uint_eq(ram_count(kept).sessions, 1);
+	rig_free(rig);
+}
+END_TEST
+
+static struct peer *with_will_saying(struct rig *rig, const char *text)
+{
+	return connect_with(rig, 0,
+	        &(struct connect_opts){.v = 5,
+	                .id = "w",
+	                .user = "key/ops",
+	                .keep = true,
+	                .expiry = 1000,
+	                .will_topic = "last",
+	                .will_payload = text,
+	                .will_qos = 1});
+}
+
+START_TEST(newer_will_waits_for_the_one_that_leaves)
+{
+	struct rig *rig = rig_new_kept(1, NULL, kept);
+	struct got g;
+	struct peer *s = lasting(rig, "s", "key/ops");
+	subscribe(s, "last", 1);
+	peer_close(s);
+	struct peer *p = with_will_saying(rig, "first");
+	ram_set_hold(kept, true);
+	peer_close(p); /* its append waits */
+	p = with_will_saying(rig, "second");
+	ck_assert(p->present);
+	peer_close(p);
+	p = with_will_saying(rig, "third");
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	ck_assert_str_eq(ram_will(kept, "w"), "first");
+	const char *last = "first";
+	for (unsigned n = 0; ram_count(kept).waiting > 0; n++) {
+		ck_assert_uint_lt(n, 100);
+		ram_commit(kept, 1);
+		rig_step(rig);
+		/* one leaves the row when it is in the queue, and the next one takes its place */
+		const char *now = ram_will(kept, "w");
+		if (strcmp(now, last) != 0)
+			ck_assert_uint_gt(ram_count(kept).queued, 0);
+		last = now;
+	}
+	ck_assert_str_eq(ram_will(kept, "w"), "third");
+	ck_assert_uint_eq(ram_count(kept).queued, 2);
+	ram_set_hold(kept, false);
+	s = lasting(rig, "s", "key/ops");
+	expect_publish(s, "last", "first", 1, &g);
+	expect_publish(s, "last", "second", 1, &g);
+	expect_open(p);
+	rig_free(rig);
+}
+END_TEST
+
 /* ---- retained messages ---- */
 
 START_TEST(retained_after_a_kill)
@@ -482,6 +629,10 @@ START_TEST(retained_of_a_deleted_device)
 	send_publish(d, "$iothub/x", "", 0, 0, 0);
 	send_publish(d, "t", "x", 1, 1, RETAIN);
 	expect_closed(d, END_DISABLED);
+	/* it was in the mail when the device went, and is not retained without it */
+	struct peer *s = backend(rig, 5, "s");
+	subscribe(s, "t", 1);
+	expect_quiet(s);
 	rig_free(rig);
 }
 END_TEST
@@ -497,6 +648,8 @@ int main(void)
 	tcase_add_test(t, connack_waits_for_the_row);
 	tcase_add_test(t, refused_while_the_store_is_away);
 	tcase_add_test(t, clean_start_ends_what_was_kept);
+	tcase_add_test(t, connack_behind_the_end);
+	tcase_add_test(t, refused_while_the_store_is_full);
 	tcase_add_test(t, taken_over_before_it_is_kept);
 	tcase_add_test(t, there_after_a_kill);
 	tcase_add_test(t, suback_waits_for_the_store);
@@ -507,6 +660,8 @@ int main(void)
 	tcase_add_test(t, delayed_will_outlives_a_kill);
 	tcase_add_test(t, coming_back_cancels_the_will);
 	tcase_add_test(t, will_is_out_before_its_row_goes);
+	tcase_add_test(t, will_that_is_denied_goes_from_the_row);
+	tcase_add_test(t, newer_will_waits_for_the_one_that_leaves);
 	tcase_add_test(t, retained_after_a_kill);
 	tcase_add_test(t, retained_of_a_deleted_device);
 	return run_suite(s);

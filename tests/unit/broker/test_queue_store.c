@@ -318,6 +318,75 @@ START_TEST(limits_hold_for_all_of_it)
 }
 END_TEST
 
+static void publish_brief(struct peer *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct pk *props = pk_new();
+		pk_u8(props, PROP_MESSAGE_EXPIRY);
+		pk_u32(props, 1);
+		send_publish_props(p, "t", "brief", 1, 7, 0, props);
+		free(props);
+		expect_ack(p, MQTT_PUBACK, 7, 0);
+	}
+}
+
+static bool time_is_up(void *arg)
+{
+	return clock_ms() >= *(uint64_t *)arg;
+}
+
+/* What expires in the store makes room there, and nobody says so. */
+START_TEST(full_of_what_has_expired)
+{
+	struct broker_limits l = {.max_queued_messages = 20};
+	struct rig *rig = rig_new_kept(2, &l, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	publish_n(p, "t", 0, 3);
+	publish_brief(p, 20); /* three of them are dropped */
+	ck_assert_uint_eq(ram_count(kept).queued, 20);
+	ck_assert_uint_eq(ram_count(kept).tallies, 1); /* once in a while */
+	uint64_t until = clock_ms() + 3100;
+	rig_until(rig, time_is_up, &until);
+	publish_n(p, "t", 3, 1); /* dropped, but the queue is counted */
+	ck_assert_uint_eq(ram_count(kept).tallies, 2);
+	ck_assert_uint_eq(ram_count(kept).queued, 20);
+	publish_n(p, "t", 3, 20); /* three are there: 17 more */
+	ck_assert_uint_eq(ram_count(kept).queued, 37);
+	struct peer *s = lasting(rig, "s");
+	ck_assert_uint_eq(take_in_order(s, 0, true), 20);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	ck_assert(!next(s, &g));
+	rig_free(rig);
+}
+END_TEST
+
+START_TEST(counted_while_more_comes)
+{
+	struct broker_limits l = {.max_queued_messages = 4};
+	struct rig *rig = rig_new_kept(1, &l, kept);
+	leave_session(rig, "s", "t", 1);
+	leave_session(rig, "gone", "t", 1);
+	struct peer *p = backend(rig, 5, "p");
+	publish_n(p, "t", 0, 3);
+	hold(rig);
+	send_publish(p, "t", "3", 1, 1, 0); /* fills it: it is counted */
+	send_publish(p, "t", "4", 1, 2, 0); /* dropped, and not counted again */
+	ck_assert_uint_eq(ram_count(kept).waiting, 4);
+	struct peer *q = connect_with(
+	        rig, 0, &(struct connect_opts){.v = 5, .id = "gone", .user = "key/ops"});
+	ck_assert_int_eq(q->connack, 0xff); /* its session ended during the count */
+	let_go(rig);
+	ck_assert_uint_eq(ram_count(kept).queued, 4);
+	publish_n(p, "t", 5, 1);
+	ck_assert_uint_eq(ram_count(kept).queued, 4);
+	struct peer *s = lasting(rig, "s");
+	ck_assert_uint_eq(take_in_order(s, 0, true), 4);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(too_old)
 {
 	struct broker_limits l = {.max_queued_age = 1};
@@ -752,6 +821,40 @@ START_TEST(exactly_once_into_a_queue)
 }
 END_TEST
 
+/* PUBREC is lost; the subscriber has brought the message to its end before the hub stops. */
+START_TEST(exactly_once_to_whom_has_it)
+{
+	struct rig *rig = rig_new_kept(3, NULL, kept);
+	struct got g;
+	leave_session(rig, "s", "t", 2);
+	struct peer *s = lasting(rig, "s"), *p = lasting(rig, "p");
+	send_publish(p, "t", "x", 2, 5, 0);
+	expect_ack(p, MQTT_PUBREC, 5, 0);
+	expect_publish(s, "t", "x", 2, &g);
+	send_ack(s, MQTT_PUBREC, g.packet_id);
+	expect_ack(s, MQTT_PUBREL, g.packet_id, 0);
+	send_ack(s, MQTT_PUBCOMP, g.packet_id);
+	ck_assert_uint_eq(ram_count(kept).queued, 0);
+	ck_assert_uint_eq(ram_count(kept).done, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		rig = rig_kill(rig);
+		s = lasting(rig, "s");
+		p = lasting(rig, "p");
+		send_publish(p, "t", "x", 2, 5, DUP);
+		expect_ack(p, MQTT_PUBREC, 5, 0);
+		expect_quiet(s);
+	}
+	/* that it had it is forgotten with the packet id */
+	send_ack(p, MQTT_PUBREL, 5);
+	expect_ack(p, MQTT_PUBCOMP, 5, 0);
+	ck_assert_uint_eq(ram_count(kept).done, 0);
+	send_publish(p, "t", "x", 2, 5, 0);
+	expect_ack(p, MQTT_PUBREC, 5, 0);
+	expect_publish(s, "t", "x", 2, &g);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(exactly_once_of_a_device)
 {
 	struct rig *rig = rig_new_kept(2, NULL, kept);
@@ -821,6 +924,8 @@ int main(void)
 	tcase_add_test(t, store_away);
 	tcase_add_test(t, refused_by_the_store);
 	tcase_add_test(t, limits_hold_for_all_of_it);
+	tcase_add_test(t, full_of_what_has_expired);
+	tcase_add_test(t, counted_while_more_comes);
 	tcase_add_test(t, too_old);
 	tcase_add_test(t, of_a_deleted_publisher);
 	tcase_add_test(t, shared_over_the_loops);
@@ -833,6 +938,7 @@ int main(void)
 	tcase_add_test(t, both_kinds_in_flight_over_a_kill);
 	tcase_add_test(t, qos2_connection_breaks_meanwhile);
 	tcase_add_test(t, exactly_once_into_a_queue);
+	tcase_add_test(t, exactly_once_to_whom_has_it);
 	tcase_add_test(t, exactly_once_of_a_device);
 	tcase_add_test(t, sender_leaves_while_its_message_is_held_back);
 	return run_suite(s);

@@ -355,6 +355,101 @@ START_TEST(keeps_what_is_sent_again_once)
 }
 END_TEST
 
+/* What was delivered before its sender heard of it is known until the sender cannot send it again,
+ * and to nobody else; then the sweep takes it. */
+START_TEST(remembers_what_was_delivered)
+{
+	struct qos2_note note;
+	struct qos2_release release;
+	struct queue_append a;
+	struct queue_write w;
+	struct msg *m;
+
+	start();
+	m = sx_msg(0, "t", "once");
+	m->qos = 2;
+	m->packet_id = 5;
+	note = (struct qos2_note){.req = sx_request(), .session = SLICE_LIT("p"), .msg = m};
+	sx.port.qos2_note(sx.port.ctx, &note);
+	sx_wait();
+	sx_send_append(&a, Q1, 1, m);
+	sx_send_change(&w, QUEUE_MARK, Q1, 1);
+	sx_wait();
+	sx_change(QUEUE_RELEASE, Q1, 1);
+	sx_change(QUEUE_COMPLETE, Q1, 1);
+	ck_assert_str_eq(sx_queue(Q1), "");
+	ck_assert_str_eq(fx_sql(sx.f.admin_url, "SELECT count(*) FROM holdfast.queue"), "1");
+	ck_assert_ptr_nonnull(strstr(sx_restore(), " q=0,0,1\n")); /* its number stays taken */
+	sx_restart();
+	m->again = true;
+	sx_send_append(&a, Q1, 2, m);
+	sx_wait();
+	ck_assert_int_eq(a.req.err, 0);
+	ck_assert_str_eq(sx_queue(Q1), "");
+	ck_assert_str_eq(fx_sql(sx.f.admin_url, "SELECT count(*) FROM holdfast.queue"), "1");
+	/* PUBREL: the next walk of the sweep, which a start begins with, takes it. */
+	release = (struct qos2_release){.mail = {.deliver = sx_answered},
+	        .reply_to = &sx.f.box,
+	        .session = SLICE_LIT("p"),
+	        .packet_id = 5};
+	sx.asked++;
+	sx.f.telemetry.qos2_release(sx.f.telemetry.ctx, &release);
+	sx_wait();
+	sx_restart();
+	ck_assert(fx_eventually(sx.f.admin_url, "SELECT count(*) = 0 FROM holdfast.queue", 10000));
+	/* Without the packet id nothing of it stays at all. */
+	sx_send_append(&a, Q1, 3, m);
+	sx_wait();
+	ck_assert_str_eq(sx_queue(Q1), "3:once");
+	sx_change(QUEUE_COMPLETE, Q1, 3);
+	ck_assert_str_eq(fx_sql(sx.f.admin_url, "SELECT count(*) FROM holdfast.queue"), "0");
+	msg_unref(m);
+	fx_close(&sx.f);
+}
+END_TEST
+
+/* How long a queue is, without what nobody will get. */
+START_TEST(counts_what_is_wanted_still)
+{
+	struct queue_append a[2];
+	struct queue_load l[4];
+	struct msg *brief;
+
+	start();
+	brief = sx_msg(0, "t", "brief");
+	brief->expires = true;
+	brief->expires_ms = clock_ms();
+	for (unsigned i = 1; i <= 5; i++)
+		ck_assert_int_eq(sx_append(Q1, i, 0, "kept"), 0);
+	ck_assert_int_eq(sx_append(Q2, 1, 0, "another"), 0);
+	sx_send_append(&a[0], Q1, 6, brief);
+	sx_send_append(&a[1], Q1, 7, brief);
+	for (unsigned i = 0; i < 3; i++) {
+		l[i] = (struct queue_load){.req = sx_request(),
+		        .queue = i == 2 ? Q2 : Q1,
+		        .after = i,
+		        .max_rows = i == 1 ? 3 : 100,
+		        .count_only = true};
+		if (i == 2)
+			l[i].after = 0;
+		sx.port.queue_load(sx.port.ctx, &l[i]);
+	}
+	sx_send_load(&l[3], Q1, 4, 10); /* beside them */
+	sx_wait();
+	static const unsigned count[3] = {5, 3, 1};
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(l[i].req.err, 0);
+		ck_assert_uint_eq(l[i].count, count[i]);
+		ck_assert_uint_ge(l[i].bytes, 4 * count[i]);
+		ck_assert_ptr_null(l[i].entries);
+	}
+	ck_assert_uint_eq(l[3].n, 3);
+	queue_entries_free(l[3].entries, l[3].n);
+	msg_unref(brief);
+	fx_close(&sx.f);
+}
+END_TEST
+
 /* With the database away a load is answered in time, writes wait. */
 START_TEST(answers_loads_in_time_without_the_database)
 {
@@ -409,6 +504,8 @@ int main(void)
 	tcase_add_test(tc, refuses_a_poison_row_alone);
 	tcase_add_test(tc, replays_without_duplicates);
 	tcase_add_test(tc, keeps_what_is_sent_again_once);
+	tcase_add_test(tc, remembers_what_was_delivered);
+	tcase_add_test(tc, counts_what_is_wanted_still);
 	tcase_add_test(tc, answers_loads_in_time_without_the_database);
 	suite_add_tcase(suite, tc);
 	return fx_main(suite);
