@@ -191,7 +191,9 @@ static void loop_turn(struct loop *loop)
 {
 	if (loop->busy)
 		breathe(loop);
-	event_base_loop(loop->base, EVLOOP_ONCE);
+	/* Mail from this loop to itself has woken nobody. */
+	bool stay = mailbox_has_mail(&loop->box);
+	event_base_loop(loop->base, stay ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
 	turn_time(loop);
 	mail_deliver(mailbox_take_uncleared(&loop->box));
 	/* Other loops go on with their part while this one writes. */
@@ -207,10 +209,12 @@ void loop_run(struct loop *loop)
 {
 	assert(!here);
 	here = loop;
+	mail_own(&loop->box);
 	loop->running = true;
 	while (!loop->stopping)
 		loop_turn(loop);
 	loop->running = false;
+	mail_own(NULL);
 	here = NULL;
 }
 

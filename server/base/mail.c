@@ -23,6 +23,18 @@ static _Thread_local struct {
 	} entries[OUTBOX_MAX];
 } outbox;
 
+static _Thread_local const struct mailbox *own;
+
+void mail_own(const struct mailbox *box)
+{
+	own = box;
+}
+
+bool mailbox_has_mail(const struct mailbox *box)
+{
+	return atomic_load_explicit(&box->head, memory_order_relaxed) != NULL;
+}
+
 int mailbox_init(struct mailbox *box)
 {
 	atomic_init(&box->head, NULL);
@@ -55,7 +67,7 @@ static void mailbox_push(struct mailbox *box, struct mail *newest, struct mail *
 		oldest->next = head;
 	while (!atomic_compare_exchange_weak_explicit(
 	        &box->head, &head, newest, memory_order_release, memory_order_relaxed));
-	if (!head)
+	if (!head && box != own)
 		mailbox_wake(box);
 }
 

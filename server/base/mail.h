@@ -32,6 +32,11 @@ void mailbox_done(struct mailbox *box);
 
 /* Any thread: notes the mail for the next mail_flush of this thread. */
 void mail_post(struct mailbox *to, struct mail *m);
+/* The calling thread promises to look whether its own box has mail before it sleeps: what it sends
+ * itself wakes nobody. NULL: no more. */
+void mail_own(const struct mailbox *box);
+/* Owner thread: whether there is mail to take. */
+bool mailbox_has_mail(const struct mailbox *box);
 /* Any thread: pushes everything this thread has posted. */
 void mail_flush(void);
 /* Posts and flushes: for threads without turns. */

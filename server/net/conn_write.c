@@ -15,6 +15,7 @@
 /* A shorter body is copied: that is cheaper than a reference that other threads count too. */
 #define BODY_COPY_MAX 512
 #define HEAD_INLINE_MAX 64
+#define CORK_MAX 1024
 #define IOV_MAX_PIECES 64
 /* What one connection may write in one turn; then the others get theirs. */
 #define FLUSH_BUDGET (256 * 1024)
@@ -92,6 +93,7 @@ void conn_drop_output(struct conn *c)
 	if (c->wire)
 		piece_free(c->nl, c->wire);
 	c->wire = NULL;
+	c->corked = false;
 }
 
 /* ---- queueing ---- */
@@ -184,7 +186,7 @@ void conn_send_msg(struct conn *c, struct slice head, struct msg *m, struct slic
 
 size_t conn_unsent(const struct conn *c)
 {
-	return c->out_bytes + (c->wire ? c->wire->end - c->wire->start : 0);
+	return c->out_bytes + (c->wire && !c->corked ? c->wire->end - c->wire->start : 0);
 }
 
 /* ---- writing ---- */
@@ -335,6 +337,7 @@ static void wire_flush(struct conn *c)
 	if (c->hard)
 		return; /* conn_abort has dropped it */
 	w->start += (uint32_t)n;
+	c->corked = false;
 	c->blocked = w->start < w->end;
 	if (!c->blocked) {
 		piece_free(c->nl, w);
@@ -362,9 +365,32 @@ static int wire_keep(struct conn *c, const uint8_t *p, size_t n)
 	return 0;
 }
 
+/* What ends a handshake, a session ticket above all, waits for the end of the turn: the client has
+ * often sent its first request with its Finished, and the answer goes out with the ticket. */
+static int wire_cork(struct conn *c, const uint8_t *p, size_t n)
+{
+	int r = wire_keep(c, p, n);
+	c->corked = r == 0;
+	c->blocked = false;
+	return r;
+}
+
+/* One write for what waited and what comes behind it. */
+static int wire_uncork(struct conn *c, const uint8_t *p, size_t n)
+{
+	int r = wire_keep(c, p, n);
+	if (r == 0)
+		wire_flush(c);
+	return c->hard ? ERR_CLOSED : r;
+}
+
 int conn_wire_send(struct conn *c, const uint8_t *p, size_t n)
 {
 	size_t sent = 0;
+	if (c->state == CONN_HANDSHAKE && (!c->wire || c->corked) && n <= CORK_MAX)
+		return wire_cork(c, p, n);
+	if (c->corked)
+		return wire_uncork(c, p, n);
 	if (!c->wire) {
 		struct iovec iov = {(void *)(uintptr_t)p, n};
 		sent = socket_write(c, &iov, 1);
@@ -382,7 +408,7 @@ bool conn_has_output(const struct conn *c)
 void conn_flush(struct conn *c)
 {
 	size_t written = 0;
-	if (c->wire)
+	if (c->wire && !(c->corked && conn_has_output(c)))
 		wire_flush(c);
 	while (conn_has_output(c) && !c->blocked && written < FLUSH_BUDGET && !c->hard)
 		written += c->ws ? write_ws(c) : c->ssl ? write_tls(c) : write_plain(c);

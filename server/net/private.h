@@ -97,6 +97,7 @@ struct conn {
 	bool queued : 1;   /* on the work list */
 	bool offer : 1;    /* unread bytes are to be offered without a read */
 	bool blocked : 1;  /* the socket took no more; the write event goes on */
+	bool corked : 1;   /* the wire waits for the end of the turn, not for the socket */
 	bool above : 1;    /* output rose past a quarter of low_water */
 	bool gone : 1;     /* the peer has closed or the read failed: why says it */
 	bool hard : 1;     /* no flush, no goodbye */

@@ -189,6 +189,35 @@ START_TEST(a_waiter_gets_all_answers)
 }
 END_TEST
 
+START_TEST(mail_to_oneself_wakes_nobody)
+{
+	struct mailbox mine, other;
+	ck_assert_int_eq(mailbox_init(&mine), 0);
+	ck_assert_int_eq(mailbox_init(&other), 0);
+	struct letter *l = letters_new(0, 3), *m = letters_new(1, 1);
+	mail_own(&mine);
+	ck_assert(!mailbox_has_mail(&mine));
+	mail_post(&mine, &l[0].mail);
+	mail_post(&other, &m[0].mail);
+	mail_flush();
+	ck_assert(mailbox_has_mail(&mine) && !readable(&mine));
+	ck_assert(mailbox_has_mail(&other) && readable(&other));
+	ck_assert_uint_eq(mailbox_run(&mine), 1);
+	mail_send(&mine, &l[1].mail);
+	ck_assert(!readable(&mine));
+	ck_assert_uint_eq(mailbox_run(&mine), 1);
+	mail_own(NULL);
+	mail_send(&mine, &l[2].mail);
+	ck_assert(readable(&mine));
+	ck_assert_uint_eq(mailbox_run(&mine), 1);
+	ck_assert_uint_eq(mailbox_run(&other), 1);
+	mailbox_done(&mine);
+	mailbox_done(&other);
+	free(l);
+	free(m);
+}
+END_TEST
+
 START_TEST(a_waiter_gives_up_in_time)
 {
 	struct mail_wait w;
@@ -206,4 +235,4 @@ END_TEST
 
 UNIT_MAIN("mail", nothing_moves_before_the_flush, taking_keeps_the_order, many_destinations,
         mail_may_be_posted_again_while_delivered, many_senders_keep_their_order,
-        a_waiter_gets_all_answers, a_waiter_gives_up_in_time)
+        a_waiter_gets_all_answers, mail_to_oneself_wakes_nobody, a_waiter_gives_up_in_time)

@@ -334,6 +334,58 @@ START_TEST(tickets_rotate_13)
 }
 END_TEST
 
+static void send_all_of(BIO *b, int fd)
+{
+	char *p;
+	long n = BIO_get_mem_data(b, &p);
+	ck_assert_int_eq(send(fd, p, (size_t)n, 0), n);
+	ck_assert_int_eq(BIO_reset(b), 1);
+}
+
+static unsigned records_in(const uint8_t *p, size_t n)
+{
+	unsigned count = 0;
+	for (size_t i = 0; i + 5 <= n; i += 5U + p[i + 3] * 256U + p[i + 4])
+		count++;
+	return count;
+}
+
+/* The client's Finished and its first byte come in one write, and so do ticket and answer. */
+START_TEST(ticket_and_first_answer_go_out_together)
+{
+	struct echo e;
+	struct rig rig;
+	start(&rig, &e);
+	SSL_CTX *ctx = client_ctx(TLS1_3_VERSION);
+	struct client client = client_open(rig.tls);
+	SSL *ssl = SSL_new(ctx);
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	uint8_t buf[8192], byte = 0;
+	SSL_set_bio(ssl, in, out);
+	BIO_set_mem_eof_return(in, -1);
+	while (SSL_connect(ssl) != 1) {
+		if (BIO_pending(out) > 0)
+			send_all_of(out, client.fd);
+		ssize_t n = recv(client.fd, buf, sizeof(buf), 0);
+		ck_assert_int_gt(n, 0);
+		ck_assert_int_eq(BIO_write(in, buf, (int)n), n);
+	}
+	ck_assert_int_eq(SSL_write(ssl, "x", 1), 1);
+	send_all_of(out, client.fd);
+	ssize_t n = recv(client.fd, buf, sizeof(buf), 0);
+	ck_assert_int_gt(n, 0);
+	ck_assert_uint_eq(records_in(buf, (size_t)n), 2);
+	ck_assert_int_eq(BIO_write(in, buf, (int)n), n);
+	ck_assert_int_eq(SSL_read(ssl, &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+	ck_assert_int_eq(SSL_SESSION_has_ticket(SSL_get0_session(ssl)), 1);
+	SSL_free(ssl);
+	client_close(&client);
+	SSL_CTX_free(ctx);
+	rig_stop(&rig);
+}
+END_TEST
+
 START_TEST(a_ticket_of_another_server_is_no_harm)
 {
 	struct echo e;
@@ -606,8 +658,8 @@ RIG_MAIN("tls", only_forward_secret_aead_suites_are_taken, the_rsa_suites_fit_an
         old_versions_are_refused, what_is_not_tls_is_refused, a_slow_handshake_is_ended,
         broken_records_end_the_connection, tls_12_is_not_renegotiated, key_updates_are_followed,
         small_fragments_are_written, reloads_and_handshakes_go_together, tickets_rotate_12,
-        tickets_rotate_13, a_ticket_of_another_server_is_no_harm,
-        a_reload_changes_new_handshakes_alone, a_bad_certificate_leaves_the_old_one,
-        an_expired_certificate_is_only_warned_of, a_client_certificate_is_taken_and_not_needed,
-        without_a_certificate_nobody_comes_in, a_client_certificate_gets_no_ticket,
-        alpn_chooses_on_every_port)
+        tickets_rotate_13, ticket_and_first_answer_go_out_together,
+        a_ticket_of_another_server_is_no_harm, a_reload_changes_new_handshakes_alone,
+        a_bad_certificate_leaves_the_old_one, an_expired_certificate_is_only_warned_of,
+        a_client_certificate_is_taken_and_not_needed, without_a_certificate_nobody_comes_in,
+        a_client_certificate_gets_no_ticket, alpn_chooses_on_every_port)
