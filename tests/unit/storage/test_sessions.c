@@ -180,7 +180,8 @@ START_TEST(takes_its_own_place)
 	struct principal *p = sx_principal("backend", 0);
 	int64_t before = metric_read(METRIC_BATCHES);
 	for (unsigned i = 0; i < TIMES; i++) {
-		struct session_row row = row_of(0x10000 + i, "K/a", p);
+		uint64_t id = (uint64_t)(i + 1) << SESSION_ID_KEY_BITS;
+		struct session_row row = row_of(id, "K/a", p);
 		sx_send_session(&made[i], SESSION_PUT, &row);
 		sx_send_sub(&subs[i], row.id, "f", 1, false);
 		if (i + 1 < TIMES)
