@@ -220,7 +220,7 @@ class Runner:
         self.executables("fault", 600, "fault" + suffix, env)
 
     def fuzz(self):
-        seconds = 600 if self.soak else 5
+        seconds = 600 if self.soak else 3
         self.run(Suite("fuzz", ["tests/fuzz/run", "--seconds", str(seconds)], 1200 + 20 * seconds))
 
     def sanitized_hub(self, san):
