@@ -75,7 +75,7 @@ struct ram_array {
 struct ram_store {
 	pthread_mutex_t mutex;
 	uint8_t mac_key[32];
-	bool available, hold, feed;
+	bool available, hold, hold_appends, feed;
 	uint64_t epoch, next_key, next_etag;
 	unsigned refuse;
 	int refuse_err;

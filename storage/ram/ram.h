@@ -23,6 +23,8 @@ struct session_store ram_sessions(struct ram_store *s);
 void ram_set_available(struct ram_store *s, bool available);
 /* Held: nothing asynchronous is answered until the hold ends; then all in order. */
 void ram_set_hold(struct ram_store *s, bool hold);
+/* The same for messages to be queued alone: other lanes go on. */
+void ram_hold_appends(struct ram_store *s, bool hold);
 /* While it is held: answers the first n. */
 void ram_commit(struct ram_store *s, unsigned n);
 /* Reads of queues stand apart: as in a database, writes that are asked for later overtake them.

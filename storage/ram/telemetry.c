@@ -152,7 +152,8 @@ static bool must_wait(const struct ram_store *s, const struct ram_waiting *w)
 {
 	bool read = w->kind == RAM_LOAD || w->kind == RAM_LOOKUP || w->kind == RAM_QUEUE_LOAD;
 
-	return !s->crashed && (s->hold || (!s->available && !read));
+	return !s->crashed &&
+	        (s->hold || (s->hold_appends && w->kind == RAM_APPEND) || (!s->available && !read));
 }
 
 void ram_request(struct ram_store *s, struct ram_waiting w)
@@ -197,6 +198,14 @@ void ram_set_hold(struct ram_store *s, bool hold)
 {
 	pthread_mutex_lock(&s->mutex);
 	s->hold = hold;
+	let_go(s);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void ram_hold_appends(struct ram_store *s, bool hold)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->hold_appends = hold;
 	let_go(s);
 	pthread_mutex_unlock(&s->mutex);
 }
