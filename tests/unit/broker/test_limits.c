@@ -270,7 +270,7 @@ static bool after(void *arg)
 
 /* Slow is not stuck: whoever takes something at each look goes on. The looks are ten times as far
  * apart as the takes, so that a busy machine does not miss one. */
-START_TEST(who_take.slow_reader_ms = 1000a_little_stays)
+START_TEST(who_takes_a_little_stays)
 {
 	struct broker_limits l = {.output_soft_bytes = 4000, .slow_reader_ms = 1000};
 	struct rig *rig = rig_new_with(2, &l);
