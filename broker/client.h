@@ -30,10 +30,11 @@ enum {
 };
 
 /* What was decided for the topic that the client published to last. */
+#define NOT_STORED UINT32_MAX
 struct topic_rule {
 	bool allowed, routed;
 	const struct shard *home; /* see route_private_home */
-	uint32_t stored_off; /* where the topic under which it is stored begins; UINT32_MAX: it is
+	uint32_t stored_off; /* where the topic under which it is stored begins; NOT_STORED: it is
 	                        not */
 };
 struct topic_cache {

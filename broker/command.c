@@ -176,7 +176,7 @@ static bool give(struct session *s, struct commands *q, struct msg *m, uint64_t 
 /* Expired, or not readable any more. */
 static bool is_over(const struct shard *sh, const struct msg *m)
 {
-	return !m || (m->expires && m->expires_ms <= shard_now(sh));
+	return !m || msg_expired(m, shard_now(sh));
 }
 
 struct command_load {

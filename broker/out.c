@@ -71,11 +71,6 @@ static bool out_fill(struct out *o, const struct out_spec *d)
 	return true;
 }
 
-static bool msg_expired(const struct msg *m, uint64_t now)
-{
-	return m->expires && m->expires_ms <= now;
-}
-
 /* Whether it is not to be delivered any more. */
 static bool too_late(const struct shard *sh, const struct msg *m)
 {

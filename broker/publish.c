@@ -9,7 +9,6 @@
 #include "server/base/metrics.h"
 #include "server/base/utf8.h"
 
-#define NOT_STORED UINT32_MAX
 #define CACHED_TOPIC_MAX 1024 /* what is decided for a longer one is not kept */
 
 /* ---- what may happen to a topic ---- */

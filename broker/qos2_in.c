@@ -7,8 +7,6 @@
 #include "broker/client.h"
 #include "broker/mem.h"
 
-#define NOT_STORED UINT32_MAX
-
 struct held_back {
 	struct qos2_note ask; /* where no row carries the id */
 	struct ticket *ticket;

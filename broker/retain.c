@@ -279,11 +279,6 @@ size_t retain_remove_device(struct retain *r, uint64_t device_key)
 	return removed;
 }
 
-static bool expired(const struct msg *m, uint64_t now_ms)
-{
-	return m->expires && m->expires_ms <= now_ms;
-}
-
 size_t retain_expire(struct retain *r, uint64_t now_ms, size_t limit)
 {
 	size_t removed = 0;
@@ -292,7 +287,7 @@ size_t retain_expire(struct retain *r, uint64_t now_ms, size_t limit)
 	for (; limit > 0; limit--) {
 		struct node *n = TAILQ_FIRST(&r->expiring);
 		assert(n && n->is.msg);
-		if (expired(n->is.msg, now_ms)) {
+		if (msg_expired(n->is.msg, now_ms)) {
 			node_remove(r, n);
 			removed++;
 		} else {
@@ -324,7 +319,7 @@ struct walk {
 
 static bool walk_tell(const struct walk *w, const struct node *n)
 {
-	if (!n->is.msg || expired(n->is.msg, w->now_ms))
+	if (!n->is.msg || msg_expired(n->is.msg, w->now_ms))
 		return true;
 	return w->found(&n->is, w->arg);
 }

@@ -52,6 +52,12 @@ static inline size_t msg_size(const struct msg *m)
 	return sizeof(*m) + m->topic_len + m->props_len + m->payload_len;
 }
 
+/* Whether its Message Expiry Interval is over; now_ms: monotonic. */
+static inline bool msg_expired(const struct msg *m, uint64_t now_ms)
+{
+	return m->expires && m->expires_ms <= now_ms;
+}
+
 /* Copies topic, props and payload into a new message with one reference; the other members are
  * zero. NULL when out of memory; the caller has bounded the lengths. */
 struct msg *msg_new(struct slice topic, struct slice props, struct slice payload);

@@ -281,7 +281,7 @@ static int count_answer(struct ram_store *s, struct queue_load *l)
 	for (size_t i = 0; i < s->queued.n && l->count < l->max_rows; i++) {
 		const struct ram_queued *q = AT(queued, ram_queued, i);
 		const struct msg *m = q->is.msg;
-		bool expired = m && m->expires && m->expires_ms <= now && !q->is.packet_id;
+		bool expired = m && msg_expired(m, now) && !q->is.packet_id;
 
 		if (q->queue != l->queue || q->is.n <= l->after || q->done || expired)
 			continue;
