@@ -119,9 +119,9 @@ struct broker_command {
 void broker_command(struct broker *b, struct loop *here, struct broker_command *p);
 
 /* ---- changes of identities; from any thread, takes effect on every loop in its next turn ---- */
-/* An identity changed: every live connection of device id (or access key name, is_key) is asked for
+/* An identity changed: every live connection of device id (or access key name, kind) is asked for
  * by hooks.recheck; all of a device's: its modules too. */
-void broker_identity_changed(struct broker *b, bool is_key, struct slice id);
+void broker_identity_changed(struct broker *b, enum entity kind, struct slice id);
 /* A generation of a device is gone: end its connections, forget sessions, commands and retained
  * messages. */
 void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key);

@@ -98,15 +98,15 @@ void recheck_abandon(struct session *s)
 struct change_mail {
 	struct mail mail;
 	struct shard *shard;
-	bool is_key;
+	enum entity kind;
 	uint16_t len;
 	char id[];
 };
 
-static bool concerns(const struct principal *p, bool is_key, struct slice id)
+static bool concerns(const struct principal *p, enum entity kind, struct slice id)
 {
 	struct slice name = principal_id(p);
-	if (is_key)
+	if (kind == ENTITY_KEY)
 		return p->kind == PRINCIPAL_KEY ? slice_eq(name, id)
 		                                : p->via_key && slice_eq(principal_key_name(p), id);
 	if (p->kind != PRINCIPAL_DEVICE || !slice_has_prefix(name, id))
@@ -121,7 +121,7 @@ static void recheck_offline_of_key(struct shard *sh, struct slice name)
 	for (s = LIST_FIRST(&sh->session_list); s; s = next) {
 		next = LIST_NEXT(s, all);
 		if (s->principal->kind == PRINCIPAL_KEY && !session_writable(s) &&
-		        concerns(s->principal, true, name))
+		        concerns(s->principal, ENTITY_KEY, name))
 			recheck_session(s);
 	}
 }
@@ -132,29 +132,29 @@ static void change_arrived(struct mail *mail)
 	struct shard *sh = m->shard;
 	struct slice id = slice_make(m->id, m->len);
 	/* A device's own session is found by its name; keys and modules are looked for. */
-	struct session *own = m->is_key ? NULL : session_find_device(sh, id);
-	bool search = m->is_key || sh->n_modules > 0;
+	struct session *own = m->kind == ENTITY_DEVICE ? session_find_device(sh, id) : NULL;
+	bool search = m->kind != ENTITY_DEVICE || sh->n_modules > 0;
 	struct broker_client *c, *next;
 	/* Who is connecting was perhaps judged by what was true a moment ago. */
 	connect_note_change(sh);
 	for (c = search ? LIST_FIRST(&sh->clients) : NULL; c; c = next) {
 		next = LIST_NEXT(c, all);
 		if (c->state == CLIENT_ON && c->session != own &&
-		        concerns(c->session->principal, m->is_key, id))
+		        concerns(c->session->principal, m->kind, id))
 			recheck_session(c->session);
 	}
 	if (own)
 		recheck_session(own);
-	if (m->is_key)
+	if (m->kind == ENTITY_KEY)
 		recheck_offline_of_key(sh, id);
 	free(m);
 }
 
-void broker_identity_changed(struct broker *b, bool is_key, struct slice id)
+void broker_identity_changed(struct broker *b, enum entity kind, struct slice id)
 {
-	if (id.n == 0 || id.n > UINT8_MAX)
+	if (id.n == 0 || id.n > MODULE_ID_MAX)
 		return;
-	const struct shard *home = is_key ? NULL : broker_home_client(b, id);
+	const struct shard *home = kind == ENTITY_DEVICE ? broker_home_client(b, id) : NULL;
 	for (unsigned i = 0; i < b->n; i++) {
 		struct shard *sh = &b->shards[i];
 		if (home && sh != home) /* a device and its modules live on one loop */
@@ -162,7 +162,7 @@ void broker_identity_changed(struct broker *b, bool is_key, struct slice id)
 		struct change_mail *m = mem_new(sizeof(*m) + id.n);
 		m->mail.deliver = change_arrived;
 		m->shard = sh;
-		m->is_key = is_key;
+		m->kind = kind;
 		m->len = (uint16_t)id.n;
 		memcpy(m->id, id.p, id.n);
 		mail_send(sh->box, &m->mail);

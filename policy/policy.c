@@ -31,7 +31,8 @@ static uint32_t perms_of(const struct principal *p)
 	case PRINCIPAL_KEY: return p->perms & PERM_ALL_KEY;
 	case PRINCIPAL_TOKEN: return p->perms;
 	case PRINCIPAL_ANONYMOUS:
-	case PRINCIPAL_DEVICE: break;
+	case PRINCIPAL_DEVICE:
+	case PRINCIPAL_CUSTOM: break;
 	}
 	return 0;
 }

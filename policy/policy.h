@@ -1,12 +1,49 @@
 /*
- * Policy: may it? Reads policy/access.def, keeps nothing, locks nothing, allocates nothing. Any
- * thread.
+ * Policy: may it? The table of access.def says what everybody of a kind may; policy documents,
+ * grants, scopes, groups and IP rules, which administrators write, say the rest. What hangs on an
+ * identity is compiled once (policy_access_make) and travels with its principals, so that a
+ * decision needs neither lock nor allocation. Any thread, unless said otherwise.
  */
 #ifndef HF_POLICY_POLICY_H
 #define HF_POLICY_POLICY_H
 
+#include "policy/policy_store.h"
+#include "server/base/loop.h"
 #include "server/base/principal.h"
 #include "server/base/slice.h"
+
+struct policy;
+
+struct policy_limits {
+	bool device_defaults; /* policy.device_defaults: devices may use their own topics without a
+	                       * policy that says so, and connect */
+};
+
+/* ---- the rules: read from the store, in force on every loop ---- */
+
+/* loops: n, not running. store is copied. NULL when out of memory. Main thread. */
+struct policy *policy_new(struct loop *const *loops, unsigned n, const struct policy_store *store,
+        const struct policy_limits *limits);
+/* Called on a thread of policy's own, once rules of that kind have changed and every loop has them:
+ * who is connected is to be asked about again. Before policy_start. */
+void policy_set_observer(struct policy *p, void (*told)(void *ctx, enum entity kind), void *ctx);
+/* Reads everything and starts the thread that reads what changes. Before the loops run. 0, or the
+ * store's error. Main thread. */
+int policy_start(struct policy *p);
+void policy_stop(struct policy *p); /* before the loops stop; NULL is fine */
+void policy_free(struct policy *p); /* after they have; NULL is fine */
+
+/* A document of that kind has changed: the change feed's and workers' word. Any thread. */
+void policy_changed(struct policy *p, enum entity kind);
+void policy_changed_all(struct policy *p); /* changes may have been missed */
+/* False: something has changed over a second ago and is not in force yet. */
+bool policy_fresh(const struct policy *p);
+/* Waits until what was told before is in force on every loop; on a thread that may block. */
+bool policy_settled(struct policy *p, unsigned timeout_ms);
+/* Of the rules in force on the calling loop (else: the newest). */
+uint64_t policy_version(struct policy *p);
+
+/* ---- the table ---- */
 
 /* Operations of the REST table, in its order: POLICY_OP_device_create, … */
 enum policy_op {

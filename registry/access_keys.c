@@ -24,7 +24,7 @@ static int show(const struct access_key_record *rec, json_t **ret)
 
 static int finish(struct registry *r, const struct access_key_record *rec, json_t **ret)
 {
-	registry_wrote(r, true, slice_str(rec->name), 0, false);
+	registry_wrote(r, ENTITY_KEY, slice_str(rec->name), 0, false);
 	return show(rec, ret);
 }
 
@@ -194,7 +194,7 @@ static int delete_once(
 	err = r->store.access_key_delete(
 	        r->store.ctx, rec.name, (struct store_match){.etag = altered ? NULL : rec.etag});
 	if (err == 0)
-		registry_wrote(r, true, name, 0, true);
+		registry_wrote(r, ENTITY_KEY, name, 0, true);
 	*ret_lost = write_lost(err);
 	return err;
 }

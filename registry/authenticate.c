@@ -198,7 +198,7 @@ static void attempt_judge(struct query *q)
 
 static void want_device(struct attempt *a)
 {
-	a->device = query_want(&a->query, false, a->id);
+	a->device = query_want(&a->query, ENTITY_DEVICE, a->id);
 }
 
 /* A SAS token for path: reads it and notes whose keys can have signed it. */
@@ -231,7 +231,7 @@ static enum deny_reason read_device_token(
 		return why;
 	want_device(a);
 	if (skn[0])
-		a->key = query_want(&a->query, true, slice_str(skn));
+		a->key = query_want(&a->query, ENTITY_KEY, slice_str(skn));
 	return DENY_NONE;
 }
 
@@ -245,7 +245,7 @@ static enum deny_reason read_back_end(struct attempt *a, struct slice token)
 		return why;
 	if (!slice_eq_str(a->id, skn))
 		return DENY_UNKNOWN_KEY;
-	a->key = query_want(&a->query, true, a->id);
+	a->key = query_want(&a->query, ENTITY_KEY, a->id);
 	return DENY_NONE;
 }
 

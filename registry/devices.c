@@ -117,7 +117,7 @@ static int get(struct registry *r, struct slice id, struct device_record *ret)
 static int finish(
         struct registry *r, const struct device_record *rec, const char *secret, json_t **ret)
 {
-	registry_wrote(r, false, slice_str(rec->id), rec->device_key, false);
+	registry_wrote(r, ENTITY_DEVICE, slice_str(rec->id), rec->device_key, false);
 	json_t *doc = render(r, rec, true, secret);
 	if (!doc)
 		return ERR_NOMEM;
@@ -187,7 +187,7 @@ int registry_device_list(struct registry *r, const char *after, unsigned limit, 
 	unsigned shown = n > limit ? limit : n;
 	err = render_list(r, list, shown, show_keys, ret);
 	if (err == 0)
-		snprintf(ret_next, DEVICE_ID_MAX + 1, "%s",
+		snprintf(ret_next, DEVICE_ID_MAX + 1, "%.*s", DEVICE_ID_MAX,
 		        n > limit && shown > 0 ? list[shown - 1].id : "");
 	for (unsigned i = 0; i < n; i++)
 		device_record_done(&list[i]);
@@ -345,7 +345,7 @@ static int delete_once(
 	err = r->store.device_delete(
 	        r->store.ctx, rec.id, (struct store_match){.etag = altered ? NULL : rec.etag});
 	if (err == 0)
-		registry_wrote(r, false, id, rec.device_key, true);
+		registry_wrote(r, ENTITY_DEVICE, id, rec.device_key, true);
 	*ret_lost = write_lost(err);
 	return err;
 }

@@ -2,10 +2,11 @@
 
 #include <assert.h>
 
-struct slice identity_name_write(bool is_key, struct slice id, char out[static IDENTITY_NAME_MAX])
+struct slice identity_name_write(
+        enum entity kind, struct slice id, char out[static IDENTITY_NAME_MAX])
 {
-	assert(id.n <= DEVICE_ID_MAX);
-	out[0] = is_key ? 'k' : 'd';
+	assert(id.n <= MODULE_ID_MAX);
+	out[0] = (char)kind;
 	if (id.n > 0)
 		memcpy(out + 1, id.p, id.n);
 	return slice_make(out, 1 + id.n);
@@ -21,16 +22,16 @@ static size_t size_of(const struct identity *i)
 	return sizeof(*i) + 1u + i->id_len + i->key_len[0] + i->key_len[1];
 }
 
-static struct identity *make(bool is_key, struct slice id, const struct slice keys[static 2])
+static struct identity *make(enum entity kind, struct slice id, const struct slice keys[static 2])
 {
 	size_t size = sizeof(struct identity) + 1 + id.n + keys[0].n + keys[1].n;
 	struct identity *i = calloc(1, size);
 	if (!i)
 		return NULL;
 	i->refs = 1;
-	i->is_key = is_key;
-	i->id_len = (uint8_t)id.n;
-	i->bytes[0] = is_key ? 'k' : 'd';
+	i->kind = kind;
+	i->id_len = (uint16_t)id.n;
+	i->bytes[0] = (uint8_t)kind;
 	uint8_t *to = i->bytes + 1;
 	memcpy(to, id.p, id.n);
 	to += id.n;
@@ -46,7 +47,7 @@ static struct identity *make(bool is_key, struct slice id, const struct slice ke
 struct identity *identity_new(const struct identity_lookup *l, uint64_t epoch)
 {
 	struct slice keys[2] = {0};
-	if (l->is_key) {
+	if (l->kind == ENTITY_KEY) {
 		keys[0] = sym_key_slice(&l->key.primary);
 		keys[1] = sym_key_slice(&l->key.secondary);
 	} else if (l->device.auth == DEVICE_AUTH_SAS) {
@@ -55,11 +56,11 @@ struct identity *identity_new(const struct identity_lookup *l, uint64_t epoch)
 	} else {
 		keys[0] = slice_make(l->device.secret_mac, sizeof(l->device.secret_mac));
 	}
-	struct identity *i = make(l->is_key, slice_str(l->id), keys);
+	struct identity *i = make(l->kind, slice_str(l->id), keys);
 	if (!i)
 		return NULL;
 	i->epoch = epoch;
-	if (l->is_key) {
+	if (l->kind == ENTITY_KEY) {
 		i->enabled = true;
 		i->perms = l->key.perms & PERM_ALL_KEY;
 	} else {

@@ -11,22 +11,24 @@ struct identity {
 	struct identity *newer, *older; /* the cache's */
 	unsigned refs;
 	bool forgotten; /* it has changed since; whoever still holds it must ask again */
-	bool is_key;
+	enum entity kind;
 	bool enabled;
 	enum device_auth auth;
 	uint32_t perms;      /* of a key */
 	uint64_t device_key; /* of a device */
 	uint64_t epoch;      /* of the change feed when it was asked for */
-	uint8_t id_len, key_len[2];
-	/* 'd' or 'k' and the id, which together are its name in the cache; then primary and
-	 * secondary key, or the MAC of the secret in place of the primary one */
+	uint16_t id_len;
+	uint8_t key_len[2];
+	/* the letter of its kind and the id, which together are its name in the cache; then primary
+	 * and secondary key, or the MAC of the secret in place of the primary one */
 	uint8_t bytes[];
 };
 
-#define IDENTITY_NAME_MAX (1 + DEVICE_ID_MAX)
+#define IDENTITY_NAME_MAX (1 + MODULE_ID_MAX)
 
-/* Writes the name of an identity ('d' or 'k' and its id, at most DEVICE_ID_MAX). */
-struct slice identity_name_write(bool is_key, struct slice id, char out[static IDENTITY_NAME_MAX]);
+/* Writes the name of an identity (the letter of its kind and its id, at most MODULE_ID_MAX). */
+struct slice identity_name_write(
+        enum entity kind, struct slice id, char out[static IDENTITY_NAME_MAX]);
 
 /* From an answered look-up (err 0). One reference; NULL when out of memory. */
 struct identity *identity_new(const struct identity_lookup *l, uint64_t epoch);

@@ -37,7 +37,9 @@ struct shard {
 
 struct registry {
 	struct registry_store store;
-	void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone);
+	struct registry_hooks hooks;
+	void (*changed)(
+	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
 	void *changed_ctx;
 	pthread_mutex_t mutex; /* for settings */
 	struct settings *settings;
@@ -50,7 +52,7 @@ struct settings *registry_settings(struct registry *r);
 
 /* A worker has written: every loop forgets, then the observer hears of it. */
 void registry_wrote(
-        struct registry *r, bool is_key, struct slice id, uint64_t device_key, bool gone);
+        struct registry *r, enum entity kind, struct slice id, uint64_t device_key, bool gone);
 
 /* Counts and logs a refusal or an admission. id: who it claims to be, or empty. */
 void registry_note_denied(enum deny_reason why, struct slice id, const char *peer);

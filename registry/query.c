@@ -52,17 +52,17 @@ static void flight_retry(struct loop_timer *t, HF_UNUSED struct loop *loop)
 	flight_launch(container_of(t, struct flight, retry));
 }
 
-static struct flight *flight_new(struct shard *s, bool is_key, struct slice id)
+static struct flight *flight_new(struct shard *s, enum entity kind, struct slice id)
 {
 	struct flight *f = calloc(1, sizeof(*f));
 	if (!f)
 		return NULL;
 	f->shard = s;
-	f->name_len = (uint8_t)identity_name_write(is_key, id, f->name).n;
+	f->name_len = (uint8_t)identity_name_write(kind, id, f->name).n;
 	f->retry.fire = flight_retry;
 	f->lookup.mail.deliver = flight_answered;
 	f->lookup.reply_to = loop_mailbox(s->loop);
-	f->lookup.is_key = is_key;
+	f->lookup.kind = kind;
 	memcpy(f->lookup.id, id.p, id.n);
 	if (map_put(&s->flights, slice_make(f->name, f->name_len), f, NULL) < 0) {
 		free(f);
@@ -144,7 +144,7 @@ static void flight_retry_later(struct flight *f)
 
 static void record_done(struct identity_lookup *l)
 {
-	if (l->is_key)
+	if (l->kind == ENTITY_KEY)
 		access_key_record_done(&l->key);
 	else
 		device_record_done(&l->device);
@@ -191,13 +191,13 @@ void query_init(struct query *q, struct shard *s)
 	s->queries = q;
 }
 
-struct want *query_want(struct query *q, bool is_key, struct slice id)
+struct want *query_want(struct query *q, enum entity kind, struct slice id)
 {
-	assert(q->n < ARRAY_LEN(q->wants) && id.n <= DEVICE_ID_MAX);
+	assert(q->n < ARRAY_LEN(q->wants) && id.n <= MODULE_ID_MAX);
 	struct want *w = &q->wants[q->n++];
 	w->query = q;
-	w->is_key = is_key;
-	w->id_len = (uint8_t)id.n;
+	w->kind = kind;
+	w->id_len = (uint16_t)id.n;
 	memcpy(w->id, id.p, id.n);
 	return w;
 }
@@ -246,7 +246,7 @@ static bool want_ask(struct want *w, bool fresh, uint64_t epoch)
 	struct shard *s = w->query->shard;
 	struct slice id = slice_make(w->id, w->id_len);
 	char text[IDENTITY_NAME_MAX];
-	struct slice name = identity_name_write(w->is_key, id, text);
+	struct slice name = identity_name_write(w->kind, id, text);
 	bool may_cache = fresh && !w->query->afresh;
 	struct identity *cached = may_cache ? cache_get(&s->cache, name, epoch) : NULL;
 	if (cached) {
@@ -260,7 +260,7 @@ static bool want_ask(struct want *w, bool fresh, uint64_t epoch)
 	struct flight *f = map_get(&s->flights, name);
 	bool launch = !f;
 	if (!f)
-		f = flight_new(s, w->is_key, id);
+		f = flight_new(s, w->kind, id);
 	if (!f) {
 		w->state = WANT_UNUSABLE;
 		return true;
@@ -342,10 +342,10 @@ void shard_init(struct shard *s, struct registry *r, struct loop *loop, struct s
 	s->feed_timer.fire = feed_poll;
 }
 
-void shard_forget(struct shard *s, bool is_key, struct slice id)
+void shard_forget(struct shard *s, enum entity kind, struct slice id)
 {
 	char text[IDENTITY_NAME_MAX];
-	struct slice name = identity_name_write(is_key, id, text);
+	struct slice name = identity_name_write(kind, id, text);
 	cache_forget(&s->cache, name);
 	struct flight *f = map_get(&s->flights, name);
 	if (f)

@@ -1,6 +1,6 @@
 /*
  * Reading identities on a loop: from the cache, else by a look-up that all who want the same
- * identity share. A query wants one or two identities and is told when it has them all, current at
+ * identity share. A query wants up to four identities and is told when it has them all, current at
  * that moment. Private to the registry; everything on the shard's loop.
  */
 #ifndef HF_REGISTRY_QUERY_H
@@ -21,11 +21,13 @@ struct want {
 	struct query *query;
 	enum want_state state;
 	struct identity *identity; /* with WANT_FOUND */
-	bool is_key;
+	enum entity kind;
 	bool cached; /* it is from the cache */
-	uint8_t id_len;
-	char id[DEVICE_ID_MAX];
+	uint16_t id_len;
+	char id[MODULE_ID_MAX];
 };
+
+#define WANTS_MAX 4 /* module, its device, certificate, access key */
 
 struct query {
 	struct query *next, **prev;                 /* all of the shard's */
@@ -36,7 +38,7 @@ struct query {
 	bool needs_feed;
 	bool afresh; /* leave the cache alone */
 	unsigned n;
-	struct want wants[2];
+	struct want wants[WANTS_MAX];
 	/* Every want is known. The query is not on any list; it may be ended and freed. */
 	void (*ready)(struct query *q);
 	/* The registry is freed while the query waits: end and free it, tell nobody. */
@@ -45,8 +47,8 @@ struct query {
 
 /* q: zeroed, with needs_feed, ready and drop set. */
 void query_init(struct query *q, struct shard *s);
-/* id: at most DEVICE_ID_MAX. Returns the want, part of the query. */
-struct want *query_want(struct query *q, bool is_key, struct slice id);
+/* id: at most MODULE_ID_MAX. Returns the want, part of the query. */
+struct want *query_want(struct query *q, enum entity kind, struct slice id);
 /* Calls ready at once or later; while identities cannot be read, it goes on trying. */
 void query_run(struct query *q);
 /* Runs the query again with what was not from the cache; ready is called once more. False: nothing
@@ -58,7 +60,7 @@ void query_end(struct query *q);
 /* settings: the shard's reference. */
 void shard_init(struct shard *s, struct registry *r, struct loop *loop, struct settings *settings);
 /* Something changed: forget it here, and ask again for what is under way. */
-void shard_forget(struct shard *s, bool is_key, struct slice id);
+void shard_forget(struct shard *s, enum entity kind, struct slice id);
 void shard_forget_all(struct shard *s);
 void shard_done(struct shard *s);
 

@@ -77,15 +77,15 @@ static void want_all(struct recheck *c, const struct principal *p)
 {
 	struct slice id = principal_id(p);
 	if (p->kind == PRINCIPAL_KEY) {
-		c->key = query_want(&c->query, true, id);
+		c->key = query_want(&c->query, ENTITY_KEY, id);
 		return;
 	}
 	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
 	if (slash) /* a module stands with its device */
 		id.n = (size_t)(slash - id.p);
-	c->device = query_want(&c->query, false, id);
+	c->device = query_want(&c->query, ENTITY_DEVICE, id);
 	if (p->via_key)
-		c->key = query_want(&c->query, true, principal_key_name(p));
+		c->key = query_want(&c->query, ENTITY_KEY, principal_key_name(p));
 }
 
 void registry_recheck(struct registry *r, struct recheck_request *req)

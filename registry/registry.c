@@ -57,7 +57,8 @@ struct settings *registry_settings(struct registry *r)
 /* ---- life ---- */
 
 struct registry *registry_new(struct loop *const *loops, unsigned n,
-        const struct registry_store *store, const struct registry_limits *limits)
+        const struct registry_store *store, const struct registry_hooks *hooks,
+        const struct registry_limits *limits)
 {
 	assert(n <= REGISTRY_MAX_LOOPS);
 	struct registry *r = calloc(1, sizeof(*r));
@@ -70,6 +71,8 @@ struct registry *registry_new(struct loop *const *loops, unsigned n,
 	}
 	pthread_mutex_init(&r->mutex, NULL);
 	r->store = *store;
+	if (hooks)
+		r->hooks = *hooks;
 	r->n = n;
 	for (unsigned i = 0; i < n; i++)
 		shard_init(&r->shards[i], r, loops[i], settings_ref(r->settings));
@@ -99,9 +102,10 @@ struct order {
 	struct shard *shard;
 	struct settings *settings; /* new ones, or NULL: forget */
 	struct mail_wait *wait;
-	bool all, is_key;
-	uint8_t id_len;
-	char id[DEVICE_ID_MAX];
+	bool all;
+	enum entity kind;
+	uint16_t id_len;
+	char id[MODULE_ID_MAX];
 };
 
 static void order_deliver(struct mail *m)
@@ -115,7 +119,7 @@ static void order_deliver(struct mail *m)
 	} else if (o->all) {
 		shard_forget_all(s);
 	} else {
-		shard_forget(s, o->is_key, slice_make(o->id, o->id_len));
+		shard_forget(s, o->kind, slice_make(o->id, o->id_len));
 	}
 	if (o->wait)
 		mail_wait_done(o->wait);
@@ -165,18 +169,18 @@ int registry_set_limits(struct registry *r, const struct registry_limits *limits
 	return 0;
 }
 
-void registry_forget(struct registry *r, bool is_key, struct slice id, bool wait)
+void registry_forget(struct registry *r, enum entity kind, struct slice id, bool wait)
 {
 	struct mail_wait w;
-	if (id.n > DEVICE_ID_MAX)
+	if (id.n > MODULE_ID_MAX)
 		return;
 	assert(!wait || !loop_here());
 	if (wait && mail_wait_init(&w, (int)r->n) < 0)
 		abort();
 	for (unsigned i = 0; i < r->n; i++) {
 		struct order *o = order_new(&r->shards[i]);
-		o->is_key = is_key;
-		o->id_len = (uint8_t)id.n;
+		o->kind = kind;
+		o->id_len = (uint16_t)id.n;
 		memcpy(o->id, id.p, id.n);
 		o->wait = wait ? &w : NULL;
 		order_post(o);
@@ -201,7 +205,8 @@ void registry_forget_all(struct registry *r)
 /* ---- writes ---- */
 
 void registry_set_observer(struct registry *r,
-        void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone),
+        void (*changed)(
+                void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone),
         void *ctx)
 {
 	r->changed = changed;
@@ -209,11 +214,11 @@ void registry_set_observer(struct registry *r,
 }
 
 void registry_wrote(
-        struct registry *r, bool is_key, struct slice id, uint64_t device_key, bool gone)
+        struct registry *r, enum entity kind, struct slice id, uint64_t device_key, bool gone)
 {
-	registry_forget(r, is_key, id, true);
+	registry_forget(r, kind, id, true);
 	if (r->changed)
-		r->changed(r->changed_ctx, is_key, id, device_key, gone);
+		r->changed(r->changed_ctx, kind, id, device_key, gone);
 }
 
 /* ---- what log and metrics learn of authentications ---- */

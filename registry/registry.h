@@ -6,6 +6,7 @@
 #ifndef HF_REGISTRY_REGISTRY_H
 #define HF_REGISTRY_REGISTRY_H
 
+#include "registry/registry_hooks.h"
 #include "registry/registry_store.h"
 #include "server/base/auth.h"
 #include "server/base/json.h"
@@ -20,9 +21,11 @@ struct registry_limits {
 	unsigned n_hub_names;
 };
 
-/* loops: n, not running. store is copied. NULL when out of memory. Main thread. */
+/* loops: n, not running. store and hooks (NULL: none) are copied. NULL when out of memory. Main
+ * thread. */
 struct registry *registry_new(struct loop *const *loops, unsigned n,
-        const struct registry_store *store, const struct registry_limits *limits);
+        const struct registry_store *store, const struct registry_hooks *hooks,
+        const struct registry_limits *limits);
 void registry_free(struct registry *r); /* after the loops have stopped; wipes the caches */
 /* Any thread; in force on each loop from its next turn. 0, ERR_NOMEM. */
 int registry_set_limits(struct registry *r, const struct registry_limits *limits);
@@ -31,7 +34,8 @@ int registry_set_limits(struct registry *r, const struct registry_limits *limits
  * after every loop has forgotten the entry and before the writer gets its answer. Set before the
  * first write. gone: this generation (device_key) was deleted. */
 void registry_set_observer(struct registry *r,
-        void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone),
+        void (*changed)(
+                void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone),
         void *ctx);
 
 /* ---- on loops ---- */
@@ -50,7 +54,7 @@ bool registry_claimed_id(struct slice username, struct slice *ret);
 
 /* Drops the entry on every loop (in its next turn); looked-up answers that are under way are asked
  * for again. wait: only on threads that may block: returns when every loop has done it. */
-void registry_forget(struct registry *r, bool is_key, struct slice id, bool wait);
+void registry_forget(struct registry *r, enum entity kind, struct slice id, bool wait);
 void registry_forget_all(struct registry *r);
 
 /* ---- administration, on threads that may block ---- */

@@ -10,13 +10,13 @@
 
 #include "server/base/crypto.h"
 #include "server/base/device_id.h"
+#include "server/base/document_store.h"
 #include "server/base/mail.h"
 #include "server/base/principal.h"
 
 #define SYM_KEY_MAX 128 /* bytes of a symmetric key, decoded; made ones have 64 */
 #define SYM_KEY_MIN 16
 #define GENERATION_ID_LEN 32 /* hex */
-#define ETAG_LEN 24
 #define STATUS_REASON_MAX 128
 
 struct sym_key {
@@ -24,11 +24,20 @@ struct sym_key {
 	uint8_t len; /* 0: none */
 };
 
-enum device_auth { DEVICE_AUTH_SAS, DEVICE_AUTH_SECRET };
+/* How a device or module proves who it is. The numbers stand in the database. */
+enum device_auth {
+	DEVICE_AUTH_SAS,
+	DEVICE_AUTH_SECRET,
+	DEVICE_AUTH_X509_THUMBPRINT,
+	DEVICE_AUTH_X509_CA,
+	DEVICE_AUTH_JWT,
+};
+#define AUTH_PUBLIC_MAX 16384
 
 struct device_record {
-	uint64_t device_key; /* the store's number of this generation; given on insert */
-	char id[DEVICE_ID_MAX + 1];
+	uint64_t device_key;        /* the store's number of this generation; given on insert */
+	uint64_t parent_key;        /* of a module: its device's device_key; of a device 0 */
+	char id[MODULE_ID_MAX + 1]; /* "device" or "device/module" */
 	char generation_id[GENERATION_ID_LEN + 1]; /* given on insert */
 	char etag[ETAG_LEN + 1];                   /* given on every write */
 	bool enabled;
@@ -36,7 +45,11 @@ struct device_record {
 	enum device_auth auth;
 	struct sym_key primary, secondary; /* sas */
 	uint8_t secret_mac[32];            /* secret: its HMAC under the hub's key */
-	char *tags;                        /* a JSON object as text, malloc'ed; NULL: {} */
+	/* What is no secret of its credentials: thumbprints, public keys; a JSON object as text, at
+	 * most AUTH_PUBLIC_MAX, malloc'ed; NULL: none */
+	char *auth_public;
+	char *tags;  /* a JSON object as text, malloc'ed; NULL: {} */
+	char *links; /* of a look-up: what hangs on it (access.h), malloc'ed; NULL: nothing */
 	int64_t created_us, updated_us;
 	/* as last written by a hub; a live connection of this hub is known better by the broker */
 	bool connected;
@@ -47,7 +60,9 @@ struct device_record {
  * either side of the port needs it and neither is linked into the other's tests. */
 static inline void device_record_done(struct device_record *r)
 {
+	free(r->auth_public);
 	free(r->tags);
+	free(r->links);
 	crypto_wipe(r, sizeof(*r));
 }
 
@@ -56,11 +71,13 @@ struct access_key_record {
 	uint32_t perms;
 	char etag[ETAG_LEN + 1];
 	struct sym_key primary, secondary;
+	char *scope; /* what it is narrowed to: a JSON object as text, malloc'ed; NULL: it is not */
 	int64_t created_us, updated_us;
 	bool altered; /* in a list: as of a device */
 };
 static inline void access_key_record_done(struct access_key_record *r)
 {
+	free(r->scope);
 	crypto_wipe(r, sizeof(*r));
 }
 
@@ -68,26 +85,23 @@ static inline void access_key_record_done(struct access_key_record *r)
 struct identity_lookup {
 	struct mail mail; /* the answer; deliver is the asker's */
 	struct mailbox *reply_to;
-	bool is_key; /* an access key by name, else a device by id */
-	char id[DEVICE_ID_MAX + 1];
+	/* ENTITY_DEVICE by id (modules too: "device/module"), ENTITY_KEY by name,
+	 * ENTITY_CERTIFICATE by id */
+	enum entity kind;
+	char id[MODULE_ID_MAX + 1];
 	/* Out. 0; ERR_NOT_FOUND; ERR_UNAVAILABLE (database away); ERR_CORRUPT (keys do not unwrap).
 	 */
 	int err;
 	union {
 		struct device_record device;
 		struct access_key_record key;
+		struct document certificate;
 	};
 	/* The store's, while it has the request. */
 	struct {
 		void (*deliver)(struct mail *m);
 		void *owner;
 	} store;
-};
-
-/* What a write may demand of what is there: etag NULL: nothing; "*": that it exists; else that
- * etag. */
-struct store_match {
-	const char *etag;
 };
 
 struct registry_store {
@@ -113,10 +127,13 @@ struct registry_store {
 	int (*device_get)(void *ctx, const char *id, struct device_record *ret);
 	/* Its device_key alone: also of a device whose record was altered. */
 	int (*device_key)(void *ctx, const char *id, uint64_t *ret);
-	/* Ordered by id (bytewise), ids greater than after (NULL: from the start). *ret_n <= limit;
-	 * records to be done with by the caller, the array freed. */
+	/* Devices, ordered by id (bytewise), ids greater than after (NULL: from the start). *ret_n
+	 * <= limit; records to be done with by the caller, the array freed. */
 	int (*device_list)(void *ctx, const char *after, unsigned limit, struct device_record **ret,
 	        unsigned *ret_n);
+	/* The modules of a device, in the same way. */
+	int (*module_list)(void *ctx, const char *device, const char *after, unsigned limit,
+	        struct device_record **ret, unsigned *ret_n);
 	int (*device_update)(void *ctx, struct device_record *r, struct store_match match);
 	int (*device_delete)(void *ctx, const char *id, struct store_match match);
 	/* Devices in all, and disabled ones. */
@@ -133,6 +150,9 @@ struct registry_store {
 	 */
 	int (*token_get)(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
 	        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires);
+
+	/* Policies, groups, authorities, certificates, … and what hangs on devices. */
+	struct document_store documents;
 
 	/* Idempotency-Key of POST (24 h): get: 0 with the answer that was given, ERR_NOT_FOUND, or
 	 * ERR_CONFLICT (same key, another request). The answer is sealed at rest. body malloc'ed.

@@ -32,6 +32,7 @@ struct hub {
 	unsigned n_running;
 	struct watch watches[HUB_MAX_LOOPS];
 	struct storage *storage;
+	struct policy *policy;
 	struct registry *registry;
 	struct broker *broker;
 	struct net *net;
@@ -77,21 +78,33 @@ static void hook_presence(void *ctx, const struct principal *p, bool connected, 
 
 /* An identity changed, heard from the feed or done by a worker of this process: the registry's
  * caches first, so that the broker's rechecks (behind it in each loop's mailbox) read anew. */
-static void tell_broker(
-        struct hub *hub, bool is_key, struct slice id, uint64_t device_key, bool gone)
+static bool is_identity(enum entity kind)
 {
-	if (gone && !is_key)
-		broker_device_gone(hub->broker, id, device_key);
-	else
-		broker_identity_changed(hub->broker, is_key, id);
+	return kind == ENTITY_DEVICE || kind == ENTITY_KEY || kind == ENTITY_CERTIFICATE;
 }
 
-static void feed_changed(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone)
+static void tell_broker(
+        struct hub *hub, enum entity kind, struct slice id, uint64_t device_key, bool gone)
+{
+	if (gone && kind == ENTITY_DEVICE)
+		broker_device_gone(hub->broker, id, device_key);
+	else
+		broker_identity_changed(hub->broker, kind, id);
+}
+
+/* What is looked up one by one is forgotten and asked for again; what is read whole, policy reads
+ * again, and tells when it is in force. */
+static void feed_changed(
+        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone)
 {
 	struct hub *hub = ctx;
 
-	registry_forget(hub->registry, is_key, id, false);
-	tell_broker(hub, is_key, id, device_key, gone);
+	if (!is_identity(kind)) {
+		policy_changed(hub->policy, kind);
+		return;
+	}
+	registry_forget(hub->registry, kind, id, false);
+	tell_broker(hub, kind, id, device_key, gone);
 	mail_flush();
 }
 
@@ -99,14 +112,22 @@ static void feed_resync(void *ctx)
 {
 	struct hub *hub = ctx;
 
+	policy_changed_all(hub->policy);
 	registry_forget_all(hub->registry);
 	broker_recheck_all(hub->broker);
 	mail_flush();
 }
 
-static void observe_write(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone)
+/* Rules changed, and every loop has the new ones. */
+static void rules_applied(void *ctx, enum entity kind HF_UNUSED)
 {
-	tell_broker(ctx, is_key, id, device_key, gone);
+	broker_recheck_all(((struct hub *)ctx)->broker);
+}
+
+static void observe_write(
+        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone)
+{
+	tell_broker(ctx, kind, id, device_key, gone);
 	mail_flush();
 }
 
@@ -266,6 +287,9 @@ static int make_net(struct hub *hub)
 static int make_rooms(struct hub *hub)
 {
 	struct registry_store registry_store = storage_registry(hub->storage);
+	const struct policy_store policy_store = {.documents = registry_store.documents};
+	const struct policy_limits policy_limits = {.device_defaults = true};
+	const struct registry_hooks registry_hooks = {.ctx = hub};
 	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
 	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);
 	struct session_store session_store = storage_sessions(hub->storage);
@@ -282,7 +306,12 @@ static int make_rooms(struct hub *hub)
 	        .presence = hook_presence,
 	};
 
-	hub->registry = registry_new(hub->loops, hub->n_loops, &registry_store, &registry_limits);
+	hub->policy = policy_new(hub->loops, hub->n_loops, &policy_store, &policy_limits);
+	if (!hub->policy)
+		return ERR_NOMEM;
+	policy_set_observer(hub->policy, rules_applied, hub);
+	hub->registry = registry_new(
+	        hub->loops, hub->n_loops, &registry_store, &registry_hooks, &registry_limits);
 	if (!hub->registry)
 		return ERR_NOMEM;
 	registry_set_observer(hub->registry, observe_write, hub);
@@ -326,6 +355,11 @@ static int start_threads(struct hub *hub)
 	if (r < 0)
 		return r;
 	hub->storage_runs = true;
+	r = policy_start(hub->policy);
+	if (r < 0) {
+		log_error("the policies cannot be read", F_STR("error", err_text(r)));
+		return r;
+	}
 	r = broker_restore(hub->broker);
 	if (r < 0) {
 		log_error(
@@ -342,6 +376,7 @@ static int start_threads(struct hub *hub)
 
 static void hub_free(struct hub *hub)
 {
+	policy_stop(hub->policy);
 	for (unsigned i = 0; i < hub->n_running; i++)
 		loop_stop(hub->loops[i]);
 	for (unsigned i = 0; i < hub->n_running; i++)
@@ -350,6 +385,7 @@ static void hub_free(struct hub *hub)
 	api_free(hub->api);
 	broker_free(hub->broker);
 	registry_free(hub->registry);
+	policy_free(hub->policy);
 	for (unsigned i = 0; i < hub->n_loops; i++)
 		loop_free(hub->loops[i]);
 	storage_free(hub->storage);

@@ -21,7 +21,7 @@
 /* A generation that is said to be gone. */
 struct gone {
 	uint64_t device_key;
-	char id[DEVICE_ID_MAX + 1];
+	char id[MODULE_ID_MAX + 1];
 };
 
 struct feed {
@@ -74,33 +74,36 @@ static void set_fresh(struct feed *f, uint64_t until_ms)
 
 /* ---- what changed ---- */
 
-static void changed(struct feed *f, bool is_key, struct slice id, uint64_t device_key, bool gone)
+static void changed(
+        struct feed *f, enum entity kind, struct slice id, uint64_t device_key, bool gone)
 {
 	const struct storage_changes *c = &f->s->changes;
 
-	if (!is_key && device_key)
+	if (kind == ENTITY_DEVICE && device_key)
 		lanes_forget(f->s, device_key);
 	if (c->changed)
-		c->changed(c->ctx, is_key, id, device_key, gone);
+		c->changed(c->ctx, kind, id, device_key, gone);
 }
 
-/* "gd 123 id": gone or changed, device or key, number, id; see migrations. Whoever may connect to
- * the database may notify: what does not read is left alone, and that a device is gone, which would
- * end its sessions, has to be confirmed. That it changed makes everybody ask, and harms nobody. */
+/* "gd 123 id": gone or changed, what kind (enum entity), number, id; see migrations. Whoever may
+ * connect to the database may notify: what does not read is left alone, and that a device is gone,
+ * which would end its sessions, has to be confirmed. That it changed makes everybody ask, and harms
+ * nobody. */
 static void hear(struct feed *f, const char *payload)
 {
 	char *end;
 
-	if ((payload[0] != 'g' && payload[0] != 'c') || (payload[1] != 'd' && payload[1] != 'k') ||
+	if ((payload[0] != 'g' && payload[0] != 'c') || !entity_valid(payload[1]) ||
 	        payload[2] != ' ' || payload[3] < '0' || payload[3] > '9')
 		return;
 	uint64_t device_key = strtoull(payload + 3, &end, 10);
-	if (*end != ' ' || strlen(end + 1) > DEVICE_ID_MAX)
+	if (*end != ' ' || strlen(end + 1) > MODULE_ID_MAX)
 		return;
-	bool is_key = payload[1] == 'k', is_gone = payload[0] == 'g';
+	enum entity kind = (enum entity)payload[1];
+	bool is_gone = payload[0] == 'g', is_device = kind == ENTITY_DEVICE;
 
-	changed(f, is_key, slice_str(end + 1), device_key, is_key && is_gone);
-	if (is_key || !is_gone)
+	changed(f, kind, slice_str(end + 1), device_key, !is_device && is_gone);
+	if (!is_device || !is_gone)
 		return;
 	struct gone *grown = realloc(f->gone, (f->n_gone + 1) * sizeof(*grown));
 	if (!grown) /* whoever is asked because of the change finds it out */
@@ -165,7 +168,7 @@ static int confirm_batch(struct feed *f, const struct gone *gone, unsigned n)
 		bool there = is_there(r, gone[i].device_key);
 
 		if (!there)
-			changed(f, false, slice_str(gone[i].id), gone[i].device_key, true);
+			changed(f, ENTITY_DEVICE, slice_str(gone[i].id), gone[i].device_key, true);
 		forged += there;
 	}
 	if (forged)
@@ -204,7 +207,8 @@ static int read_tombstones(struct feed *f)
 	        "SELECT device_key, id FROM holdfast.device_tombstones WHERE deleted_at > $1", &p,
 	        clock_ms() + CATCH_UP_MS, &r);
 	for (int i = 0; err == 0 && i < PQntuples(r); i++)
-		changed(f, false, pg_get_bytes(r, i, 1), (uint64_t)pg_get_i64(r, i, 0), true);
+		changed(f, ENTITY_DEVICE, pg_get_bytes(r, i, 1), (uint64_t)pg_get_i64(r, i, 0),
+		        true);
 	return err;
 }
 

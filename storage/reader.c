@@ -81,7 +81,7 @@ static void take_lookup(struct mail *m)
 {
 	struct identity_lookup *l = container_of(m, struct identity_lookup, mail);
 
-	take(l->store.owner, l->is_key ? KEYS : DEVICES, m);
+	take(l->store.owner, l->kind == ENTITY_KEY ? KEYS : DEVICES, m);
 }
 
 static void take_load(struct mail *m)

@@ -6,16 +6,18 @@
 #include "server/base/err.h"
 #include "storage/pg.h"
 
-#define VERSION 1
+#define VERSION 2
+#define VERSION_1 1                  /* one byte for the length of the id; no module, no method */
 #define LAST_US 253402300799999999LL /* 9999-12-31T23:59:59.999999Z */
 #define FLAG_RETAIN 0x01
 #define FLAG_VIA_KEY 0x01
 #define DELIVERY_HEAD 6
-#define PRINCIPAL_FIXED (1 + 1 + 4 + 8 + 8 + 8 + 1 + 2 + 1 + 1)
+#define PRINCIPAL_FIXED_1 (1 + 1 + 4 + 8 + 8 + 8 + 1 + 2 + 1 + 1)
+#define PRINCIPAL_FIXED (PRINCIPAL_FIXED_1 + 1 + 8 + 1)
 #define PRINCIPAL_AAD (4 + 8 + CRYPTO_HASH_LEN)
 
-_Static_assert(PRINCIPAL_SEALED_MAX >=
-                RECORD_SEALED_HEAD + PRINCIPAL_FIXED + UINT8_MAX + KEY_NAME_MAX + CRYPTO_TAG_LEN,
+_Static_assert(PRINCIPAL_SEALED_MAX >= RECORD_SEALED_HEAD + PRINCIPAL_FIXED + MODULE_ID_MAX +
+                        KEY_NAME_MAX + CRYPTO_TAG_LEN,
         "the largest principal fits");
 
 /* ---- times ---- */
@@ -112,9 +114,10 @@ int will_decode(struct slice extra, struct session_will *w)
 /* ---- principals ---- */
 
 /* Of any length, the key goes in as its hash. */
-static struct slice principal_aad(const struct session_row *row, uint8_t aad[static PRINCIPAL_AAD])
+static struct slice principal_aad(
+        const struct session_row *row, uint8_t version, uint8_t aad[static PRINCIPAL_AAD])
 {
-	static const uint8_t magic[4] = {'H', 'F', 'S', VERSION};
+	const uint8_t magic[4] = {'H', 'F', 'S', version};
 
 	memcpy(aad, magic, sizeof(magic));
 	pg_store_u64(aad + 4, row->id);
@@ -137,8 +140,12 @@ static size_t principal_encode(const struct session_row *row, uint8_t *out)
 	*at++ = p->via_key ? FLAG_VIA_KEY : 0;
 	*at++ = (uint8_t)(row->client_id_off >> 8);
 	*at++ = (uint8_t)row->client_id_off;
-	*at++ = p->id_len;
+	*at++ = (uint8_t)(p->id_len >> 8);
+	*at++ = (uint8_t)p->id_len;
 	*at++ = p->key_name_len;
+	*at++ = (uint8_t)p->method;
+	pg_store_u64(at, p->module_key);
+	at += 8;
 	memcpy(at, principal_id(p).p, p->id_len);
 	memcpy(at + p->id_len, principal_key_name(p).p, p->key_name_len);
 	return PRINCIPAL_FIXED + p->id_len + (size_t)p->key_name_len;
@@ -155,19 +162,23 @@ int principal_seal(const struct session_row *row, const uint8_t key[static CRYPT
 	memcpy(out + 1, nonce, CRYPTO_NONCE_LEN);
 	size_t n = principal_encode(row, body);
 	*ret_n = RECORD_SEALED_HEAD + n + CRYPTO_TAG_LEN;
-	return crypto_seal(key, nonce, principal_aad(row, aad), slice_make(body, n), body);
+	return crypto_seal(key, nonce, principal_aad(row, VERSION, aad), slice_make(body, n), body);
 }
 
 static int principal_decode(struct session_row *row, const uint8_t *in, size_t n)
 {
-	if (n < PRINCIPAL_FIXED || in[0] != VERSION || in[1] > PRINCIPAL_TOKEN)
+	bool old = n > 0 && in[0] == VERSION_1;
+	size_t fixed = old ? PRINCIPAL_FIXED_1 : PRINCIPAL_FIXED;
+
+	if (n < fixed || (!old && in[0] != VERSION) || in[1] > PRINCIPAL_CUSTOM)
 		return ERR_CORRUPT;
-	const uint8_t *at = in + PRINCIPAL_FIXED;
-	uint8_t id_len = in[PRINCIPAL_FIXED - 2], key_name_len = in[PRINCIPAL_FIXED - 1];
+	const uint8_t *at = in + fixed;
+	size_t id_len = old ? in[33] : (size_t)(in[33] << 8 | in[34]);
+	uint8_t key_name_len = old ? in[34] : in[35];
 
 	row->client_id_off = (uint16_t)(in[31] << 8 | in[32]);
-	if (n != PRINCIPAL_FIXED + id_len + (size_t)key_name_len || key_name_len > KEY_NAME_MAX ||
-	        row->client_id_off > row->key.n)
+	if (n != fixed + id_len + key_name_len || id_len > MODULE_ID_MAX ||
+	        key_name_len > KEY_NAME_MAX || row->client_id_off > row->key.n)
 		return ERR_CORRUPT;
 	struct principal *p = principal_new((enum principal_kind)in[1], slice_make(at, id_len),
 	        slice_make(at + id_len, key_name_len));
@@ -178,6 +189,10 @@ static int principal_decode(struct session_row *row, const uint8_t *in, size_t n
 	p->expires_at = (int64_t)pg_load_u64(in + 14);
 	memcpy(p->credential_tag, in + 22, sizeof(p->credential_tag));
 	p->via_key = in[30] & FLAG_VIA_KEY;
+	if (!old) {
+		p->method = (enum auth_method)in[36];
+		p->module_key = pg_load_u64(in + 37);
+	}
 	row->principal = p;
 	return 0;
 }
@@ -188,9 +203,9 @@ int principal_open(
 	uint8_t aad[PRINCIPAL_AAD], plain[PRINCIPAL_SEALED_MAX];
 
 	if (sealed.n < RECORD_SEALED_HEAD + CRYPTO_TAG_LEN || sealed.n > PRINCIPAL_SEALED_MAX ||
-	        sealed.p[0] != VERSION)
+	        (sealed.p[0] != VERSION && sealed.p[0] != VERSION_1))
 		return ERR_CORRUPT;
-	int err = crypto_open(key, sealed.p + 1, principal_aad(row, aad),
+	int err = crypto_open(key, sealed.p + 1, principal_aad(row, sealed.p[0], aad),
 	        slice_from(sealed, RECORD_SEALED_HEAD), plain);
 	if (err == 0)
 		err = principal_decode(row, plain, sealed.n - RECORD_SEALED_HEAD - CRYPTO_TAG_LEN);

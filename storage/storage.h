@@ -30,8 +30,10 @@ struct storage_settings {
 /* What the change feed tells; called on the feed's thread, must not block. */
 struct storage_changes {
 	void *ctx;
-	/* An access key or a device changed; gone: this generation (device_key) was deleted. */
-	void (*changed)(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone);
+	/* Something changed: id names it. Of a device, gone: this generation (device_key) was
+	 * deleted. */
+	void (*changed)(
+	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
 	/* Changes may have been missed: everything has to be asked for again. */
 	void (*resync)(void *ctx);
 };

@@ -5,6 +5,7 @@
 #ifndef HF_BASE_AUTH_H
 #define HF_BASE_AUTH_H
 
+#include "server/base/cert_chain.h"
 #include "server/base/deny.h"
 #include "server/base/end.h"
 #include "server/base/loop.h"
@@ -20,7 +21,14 @@ struct auth_request {
 	struct slice username, password;
 	struct slice device_id;     /* HTTPS: from the path, decoded; with "/module" for modules */
 	struct slice authorization; /* HTTPS: the header's value */
-	char peer[64];
+	/* What the transport knows. */
+	char peer[64];                  /* "203.0.113.7:4711" */
+	const char *protocol;           /* "mqtt", "mqtts", "wss", "https"; NULL: not said */
+	struct slice server_name;       /* SNI; empty: none */
+	struct cert_chain *certificate; /* borrowed; NULL: the client has shown none */
+	/* MQTT: what a policy may ask of a CONNECT (iot:ConnectAttributes, iot:LastWillTopic). */
+	bool persistent, has_will;
+	struct slice will_topic;
 	void (*done)(struct auth_request *r); /* called exactly once, on loop, maybe at once */
 	void *user;
 
@@ -47,6 +55,9 @@ struct recheck_request {
 	 * ERR_UNAVAILABLE: not known now; it will be asked again by the next resync. */
 	int err;
 	enum end_reason end;
+	/* With 0: the same somebody with what it may now, to be used from here on; the asker's
+	 * reference. NULL: nothing has changed. */
+	struct principal *fresh;
 	struct recheck_request *next; /* the answerer's */
 	void *state;
 };

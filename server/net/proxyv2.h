@@ -6,6 +6,7 @@
 #ifndef HF_NET_PROXYV2_H
 #define HF_NET_PROXYV2_H
 
+#include "server/base/ip.h"
 #include "server/base/slice.h"
 
 #define PROXYV2_HEAD 16 /* the part that says how long the header is */
@@ -25,15 +26,5 @@ size_t proxyv2_length(struct slice in);
 /* A whole header. 0, or ERR_INVALID: malformed, or its checksum (CRC-32C) does not fit. IPv4
  * addresses in IPv6's clothes are IPv4 addresses. */
 int proxyv2_parse(struct slice header, struct proxyv2_peer *ret);
-
-/* A network: an address and how many of its bits count. */
-struct cidr {
-	bool v6;
-	uint8_t bits;
-	uint8_t ip[16];
-};
-/* "10.0.0.0/8", "fd00::/8", "192.0.2.1": 0 or ERR_INVALID; bits behind the prefix must be 0. */
-int cidr_parse(const char *text, struct cidr *ret);
-bool cidr_has(const struct cidr *net, bool v6, const uint8_t *ip);
 
 #endif

@@ -97,10 +97,10 @@ void ram_lookup_answer(struct ram_store *s, struct identity_lookup *l)
 	l->err = ERR_NOT_FOUND;
 	if (!s->available) {
 		l->err = ERR_UNAVAILABLE;
-	} else if (l->is_key && find_key(s, l->id, &i)) {
+	} else if (l->kind == ENTITY_KEY && find_key(s, l->id, &i)) {
 		l->key = *key_at(s, i);
 		l->err = 0;
-	} else if (!l->is_key && find_device(s, l->id, &i)) {
+	} else if (l->kind == ENTITY_DEVICE && find_device(s, l->id, &i)) {
 		l->err = copy_device(device_at(s, i), &l->device);
 	}
 	mail_post(l->reply_to, &l->mail);

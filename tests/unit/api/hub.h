@@ -119,7 +119,7 @@ static void hub_rooms(struct hub *h)
 	const struct registry_store store = ram_registry(h->ram);
 	const struct registry_limits registry_limits = {
 	        .lookup_ms = 5000, .cache_entries = 100, .hub_names = names, .n_hub_names = 1};
-	h->registry = registry_new(h->rig.loops, h->rig.n, &store, &registry_limits);
+	h->registry = registry_new(h->rig.loops, h->rig.n, &store, NULL, &registry_limits);
 	const struct broker_hooks hooks = {h, hook_authenticate, hook_recheck, hook_claimed_id,
 	        hook_may_publish, hook_may_subscribe, hook_presence};
 	const struct telemetry_store telemetry = ram_telemetry(h->ram);

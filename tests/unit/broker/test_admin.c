@@ -71,24 +71,24 @@ START_TEST(identity_changed)
 	struct peer *d = device(rig, 5, "d"), *m = device(rig, 5, "d/mod"),
 	            *e = device(rig, 5, "e"), *b = backend(rig, 5, "b"),
 	            *old = device(rig, 4, "d2");
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	ck_assert_uint_ge(rig->n_rechecks, 2);
 	expect_open(d);
 	rig->recheck_err = ERR_UNAVAILABLE;
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	expect_open(d);
 	rig->recheck_err = ERR_UNAUTHENTICATED;
 	rig->recheck_end = END_CREDENTIAL_REVOKED;
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	expect_disconnect(d, 0x87);
 	expect_closed(d, END_CREDENTIAL_REVOKED);
 	expect_closed(m, END_CREDENTIAL_REVOKED);
 	expect_open(e);
 	expect_open(b);
-	broker_identity_changed(rig->broker, true, SLICE_LIT("ops"));
+	broker_identity_changed(rig->broker, ENTITY_KEY, SLICE_LIT("ops"));
 	rig_step(rig);
 	expect_closed(b, END_CREDENTIAL_REVOKED);
 	expect_open(e);
@@ -107,8 +107,8 @@ START_TEST(changes_while_the_registry_thinks)
 	struct rig *rig = rig_new(2);
 	struct peer *d = device(rig, 5, "d");
 	rig->hold_recheck = true;
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	ck_assert_uint_eq(rig->n_rechecks, 1);
 	rig_release_rechecks(rig); /* the second change is asked about now */
@@ -116,7 +116,7 @@ START_TEST(changes_while_the_registry_thinks)
 	ck_assert_uint_eq(rig->n_rechecks, 2);
 	/* the session ends meanwhile */
 	rig->hold_recheck = true;
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	peer_close(d);
 	rig->recheck_err = ERR_NOT_FOUND;
@@ -128,7 +128,7 @@ START_TEST(changes_while_the_registry_thinks)
 	rig->hold_auth = true;
 	struct peer *p = peer_open(rig, 0);
 	send_connect(p, &(struct connect_opts){.v = 5, .id = "d", .user = "d"});
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	rig_release_auths(rig);
 	rig_step(rig);
@@ -174,7 +174,7 @@ START_TEST(device_gone)
 	ck_assert(!d->present);
 	/* the registry finds out when it is asked */
 	rig->recheck_err = ERR_NOT_FOUND;
-	broker_identity_changed(rig->broker, false, SLICE_LIT("d"));
+	broker_identity_changed(rig->broker, ENTITY_DEVICE, SLICE_LIT("d"));
 	rig_step(rig);
 	expect_closed(d, END_DISABLED);
 	ck_assert(!connect_with(rig, 0, &o)->present);
@@ -202,10 +202,10 @@ START_TEST(key_gone)
 	peer_close(connect_with(rig, 1, &o));
 	rig_step(rig);
 	rig->recheck_err = ERR_UNAUTHENTICATED; /* a key that was changed: what waits stays */
-	broker_identity_changed(rig->broker, true, SLICE_LIT("other"));
+	broker_identity_changed(rig->broker, ENTITY_KEY, SLICE_LIT("other"));
 	rig_step(rig);
 	rig->recheck_err = ERR_NOT_FOUND;
-	broker_identity_changed(rig->broker, true, SLICE_LIT("ops"));
+	broker_identity_changed(rig->broker, ENTITY_KEY, SLICE_LIT("ops"));
 	rig_step(rig);
 	expect_disconnect(on, 0x87);
 	expect_closed(on, END_DISABLED);

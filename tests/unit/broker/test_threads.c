@@ -398,10 +398,10 @@ static void bother(struct storm *st, unsigned round)
 	ck_assert(!there[1].connected);
 	switch (round % 6) {
 	case 0: broker_disconnect(st->broker, SLICE_LIT("dc")); break;
-	case 1: broker_identity_changed(st->broker, false, SLICE_LIT("dd")); break;
+	case 1: broker_identity_changed(st->broker, ENTITY_DEVICE, SLICE_LIT("dd")); break;
 	case 2: broker_recheck_all(st->broker); break;
 	case 3: broker_device_gone(st->broker, SLICE_LIT("de"), 'e'); break;
-	case 4: broker_identity_changed(st->broker, true, SLICE_LIT("ka")); break;
+	case 4: broker_identity_changed(st->broker, ENTITY_KEY, SLICE_LIT("ka")); break;
 	case 5: broker_sessions_delete(st->broker, SLICE_LIT("db"), &n); break;
 	default: break;
 	}

@@ -84,9 +84,9 @@ static inline bool fake_matches(struct store_match match, const char *etag)
 
 static inline void fake_answer(struct fake *f, struct identity_lookup *l)
 {
-	int i = l->is_key ? fake_find_key(f, l->id) : fake_find_device(f, l->id);
+	int i = l->kind == ENTITY_KEY ? fake_find_key(f, l->id) : fake_find_device(f, l->id);
 	l->err = f->err ? f->err : i < 0 ? ERR_NOT_FOUND : 0;
-	if (l->err == 0 && l->is_key)
+	if (l->err == 0 && l->kind == ENTITY_KEY)
 		l->key = f->keys[i];
 	else if (l->err == 0)
 		fake_copy_device(&l->device, &f->devices[i]);

@@ -47,7 +47,7 @@ static inline void rig_start(struct rig *rig, unsigned n, unsigned lookup_ms)
 	rig->n = n;
 	for (unsigned i = 0; i < n; i++)
 		rig->loops[i] = loop_new(i);
-	rig->registry = registry_new(rig->loops, n, &store, &limits);
+	rig->registry = registry_new(rig->loops, n, &store, NULL, &limits);
 	ck_assert_ptr_nonnull(rig->registry);
 	for (unsigned i = 0; i < n; i++)
 		pthread_create(&rig->threads[i], NULL, rig_thread, rig->loops[i]);
@@ -56,7 +56,7 @@ static inline void rig_start(struct rig *rig, unsigned n, unsigned lookup_ms)
 static inline void rig_stop(struct rig *rig)
 {
 	/* Every order that was posted is carried out before the loops stop. */
-	registry_forget(rig->registry, false, SLICE_LIT("nobody"), true);
+	registry_forget(rig->registry, ENTITY_DEVICE, SLICE_LIT("nobody"), true);
 	for (unsigned i = 0; i < rig->n; i++)
 		loop_stop(rig->loops[i]);
 	for (unsigned i = 0; i < rig->n; i++)

@@ -260,13 +260,13 @@ START_TEST(cached_until_forgotten)
 	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", KEY)), 0);
 	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", KEY)), 0);
 	ck_assert_uint_eq(fake_lookups(&rig.store), 1);
-	registry_forget(rig.registry, false, SLICE_LIT("d10"), true);
-	registry_forget(rig.registry, true, SLICE_LIT("d1"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d10"), true);
+	registry_forget(rig.registry, ENTITY_KEY, SLICE_LIT("d1"), true);
 	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", KEY)), 0);
 	ck_assert_uint_eq(fake_lookups(&rig.store), 1);
 
 	rig_change_device(&rig, "d1", device->primary = rig_key("a new key of d1"));
-	registry_forget(rig.registry, false, SLICE_LIT("d1"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d1"), true);
 	ck_assert_int_lt(ask(&rig, 0, "d1", "d1", device_token("d1", KEY)), 0);
 	ck_assert_int_eq(ask(&rig, 0, "d1", "d1", device_token("d1", "a new key of d1")), 0);
 	ck_assert_uint_eq(fake_lookups(&rig.store), 2);
@@ -346,7 +346,8 @@ START_TEST(requests_wait_for_the_feed)
 	asked_post(&a, 0);
 	asked_init(&b, &rig, "d10", "d10", device_token("d10", "wrong"));
 	asked_post(&b, 0);
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true); /* both have been asked */
+	registry_forget(
+	        rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true); /* both have been asked */
 	ck_assert_uint_eq(fake_lookups(&rig.store), 1);
 	fake_set_feed(&rig.store, true);
 	ck_assert_int_eq(asked_wait(&a), 0);
@@ -366,11 +367,11 @@ START_TEST(an_answer_without_the_feed_is_not_used)
 	fake_set_hold(&rig.store, true);
 	asked_init(&a, &rig, "d1", "d1", device_token("d1", KEY));
 	asked_post(&a, 0);
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	ck_assert_uint_eq(fake_lookups(&rig.store), 1);
 	fake_set_feed(&rig.store, false);
 	ck_assert_uint_eq(fake_release(&rig.store), 1);
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	rig_change_device(&rig, "d1", device->enabled = false);
 	fake_set_hold(&rig.store, false);
 	fake_set_feed(&rig.store, true);
@@ -391,7 +392,7 @@ START_TEST(one_lookup_for_all_who_wait)
 		asked_init(&many[i], &rig, "d1", "d1", device_token("d1", i % 2 ? KEY : "wrong"));
 		asked_post(&many[i], 0);
 	}
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	ck_assert_uint_eq(fake_release(&rig.store), 1);
 	for (unsigned i = 0; i < ARRAY_LEN(many); i++) {
 		ck_assert_int_eq(asked_wait(&many[i]), i % 2 ? 0 : ERR_UNAUTHENTICATED);
@@ -410,8 +411,8 @@ START_TEST(a_change_while_looking_up)
 	fake_set_hold(&rig.store, true);
 	asked_init(&a, &rig, "d1", "d1", device_token("d1", KEY));
 	asked_post(&a, 0);
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true);
-	registry_forget(rig.registry, false, SLICE_LIT("d1"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d1"), true);
 	fake_set_hold(&rig.store, false);
 	ck_assert_uint_eq(fake_release(&rig.store), 1);
 	ck_assert_int_eq(asked_wait(&a), 0);
@@ -434,10 +435,10 @@ START_TEST(a_change_while_waiting_for_the_other)
 	asked_init(&a, &rig, "d1", "d1",
 	        token_for(token, SLICE_LIT(APP), "hub.test", soon(), "device"));
 	asked_post(&a, 0);
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	ck_assert_uint_eq(fake_lookups(&rig.store), 2); /* the key; the device is cached */
 	rig_change_device(&rig, "d1", device->enabled = false);
-	registry_forget(rig.registry, false, SLICE_LIT("d1"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d1"), true);
 	fake_set_hold(&rig.store, false);
 	fake_release(&rig.store);
 	ck_assert_int_eq(asked_wait(&a), ERR_UNAUTHENTICATED);
@@ -456,7 +457,7 @@ START_TEST(retries_until_the_database_is_back)
 	asked_init(&a, &rig, "d1", "d1", device_token("d1", KEY));
 	asked_post(&a, 0);
 	while (fake_lookups(&rig.store) < 3)
-		registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+		registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	fake_set_err(&rig.store, 0);
 	ck_assert_int_eq(asked_wait(&a), 0);
 	principal_unref(a.req.principal);
@@ -494,7 +495,7 @@ START_TEST(freed_while_requests_wait)
 	fake_set_hold(&rig.store, true);
 	asked_init(&a, &rig, "d1", "d1", device_token("d1", KEY));
 	asked_post(&a, 0);
-	registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	fake_set_feed(&rig.store, false);
 	asked_init(&b, &rig, "d1", "d1", device_token("d1", KEY));
 	asked_post(&b, 0);

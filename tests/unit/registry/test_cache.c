@@ -3,11 +3,11 @@
 #include "server/base/cleanup.h"
 #include "tests/unit/base/unit.h"
 
-static struct identity *make(bool is_key, const char *id, uint64_t epoch)
+static struct identity *make(enum entity kind, const char *id, uint64_t epoch)
 {
-	struct identity_lookup l = {.is_key = is_key};
+	struct identity_lookup l = {.kind = kind};
 	snprintf(l.id, sizeof(l.id), "%s", id);
-	if (is_key) {
+	if (kind == ENTITY_KEY) {
 		l.key.perms = 0xff;
 		l.key.primary = (struct sym_key){{1, 2, 3}, 3};
 	} else {
@@ -21,28 +21,28 @@ static struct identity *make(bool is_key, const char *id, uint64_t epoch)
 	return i;
 }
 
-static void put(struct cache *c, bool is_key, const char *id, uint64_t epoch)
+static void put(struct cache *c, enum entity kind, const char *id, uint64_t epoch)
 {
-	struct identity *i = make(is_key, id, epoch);
+	struct identity *i = make(kind, id, epoch);
 	cache_put(c, i);
 	identity_unref(i);
 }
 
-static struct identity *get(struct cache *c, bool is_key, const char *id, uint64_t epoch)
+static struct identity *get(struct cache *c, enum entity kind, const char *id, uint64_t epoch)
 {
 	char text[IDENTITY_NAME_MAX];
-	return cache_get(c, identity_name_write(is_key, slice_str(id), text), epoch);
+	return cache_get(c, identity_name_write(kind, slice_str(id), text), epoch);
 }
 
-static void forget(struct cache *c, bool is_key, const char *id)
+static void forget(struct cache *c, enum entity kind, const char *id)
 {
 	char text[IDENTITY_NAME_MAX];
-	cache_forget(c, identity_name_write(is_key, slice_str(id), text));
+	cache_forget(c, identity_name_write(kind, slice_str(id), text));
 }
 
 START_TEST(identities)
 {
-	struct identity *d = make(false, "d1", 1), *k = make(true, "d1", 1);
+	struct identity *d = make(ENTITY_DEVICE, "d1", 1), *k = make(ENTITY_KEY, "d1", 1);
 	uint8_t tag[CREDENTIAL_TAG_LEN];
 
 	assert_slice(identity_name(d), "dd1");
@@ -66,13 +66,13 @@ START_TEST(devices_and_keys_apart)
 {
 	struct cache c;
 	cache_init(&c, 16);
-	put(&c, false, "a", 1);
-	ck_assert_ptr_nonnull(get(&c, false, "a", 1));
-	ck_assert_ptr_null(get(&c, true, "a", 1));
-	put(&c, true, "a", 1);
-	forget(&c, false, "a");
-	ck_assert_ptr_null(get(&c, false, "a", 1));
-	ck_assert_ptr_nonnull(get(&c, true, "a", 1));
+	put(&c, ENTITY_DEVICE, "a", 1);
+	ck_assert_ptr_nonnull(get(&c, ENTITY_DEVICE, "a", 1));
+	ck_assert_ptr_null(get(&c, ENTITY_KEY, "a", 1));
+	put(&c, ENTITY_KEY, "a", 1);
+	forget(&c, ENTITY_DEVICE, "a");
+	ck_assert_ptr_null(get(&c, ENTITY_DEVICE, "a", 1));
+	ck_assert_ptr_nonnull(get(&c, ENTITY_KEY, "a", 1));
 	cache_done(&c);
 }
 END_TEST
@@ -81,18 +81,18 @@ START_TEST(the_least_recently_used_goes)
 {
 	struct cache c;
 	cache_init(&c, 3);
-	put(&c, false, "a", 1);
-	put(&c, false, "b", 1);
-	put(&c, false, "c", 1);
-	ck_assert_ptr_nonnull(get(&c, false, "a", 1));
-	put(&c, false, "d", 1);
-	ck_assert_ptr_null(get(&c, false, "b", 1));
-	ck_assert_ptr_nonnull(get(&c, false, "c", 1));
-	put(&c, false, "c", 1); /* again: nothing has to go */
+	put(&c, ENTITY_DEVICE, "a", 1);
+	put(&c, ENTITY_DEVICE, "b", 1);
+	put(&c, ENTITY_DEVICE, "c", 1);
+	ck_assert_ptr_nonnull(get(&c, ENTITY_DEVICE, "a", 1));
+	put(&c, ENTITY_DEVICE, "d", 1);
+	ck_assert_ptr_null(get(&c, ENTITY_DEVICE, "b", 1));
+	ck_assert_ptr_nonnull(get(&c, ENTITY_DEVICE, "c", 1));
+	put(&c, ENTITY_DEVICE, "c", 1); /* again: nothing has to go */
 	ck_assert_uint_eq(map_count(&c.map), 3);
-	ck_assert_ptr_nonnull(get(&c, false, "a", 1));
+	ck_assert_ptr_nonnull(get(&c, ENTITY_DEVICE, "a", 1));
 	cache_set_max(&c, 1);
-	put(&c, false, "e", 1);
+	put(&c, ENTITY_DEVICE, "e", 1);
 	ck_assert_uint_eq(map_count(&c.map), 1);
 	cache_done(&c);
 }
@@ -102,9 +102,9 @@ START_TEST(another_epoch)
 {
 	struct cache c;
 	cache_init(&c, 3);
-	put(&c, false, "a", 1);
-	ck_assert_ptr_null(get(&c, false, "a", 2));
-	ck_assert_ptr_null(get(&c, false, "a", 1));
+	put(&c, ENTITY_DEVICE, "a", 1);
+	ck_assert_ptr_null(get(&c, ENTITY_DEVICE, "a", 2));
+	ck_assert_ptr_null(get(&c, ENTITY_DEVICE, "a", 1));
 	ck_assert_uint_eq(map_count(&c.map), 0);
 	cache_done(&c);
 }
@@ -114,19 +114,19 @@ START_TEST(what_is_held_stays_reachable)
 {
 	struct cache c;
 	cache_init(&c, 2);
-	put(&c, false, "held", 1);
-	struct identity *held = identity_ref(get(&c, false, "held", 1));
+	put(&c, ENTITY_DEVICE, "held", 1);
+	struct identity *held = identity_ref(get(&c, ENTITY_DEVICE, "held", 1));
 	for (unsigned i = 0; i < 10; i++)
-		put(&c, false, (char[]){(char)('a' + i), '\0'}, 1);
+		put(&c, ENTITY_DEVICE, (char[]){(char)('a' + i), '\0'}, 1);
 	ck_assert_uint_eq(map_count(&c.map), 2);
 	ck_assert(!held->forgotten);
-	forget(&c, false, "held");
+	forget(&c, ENTITY_DEVICE, "held");
 	ck_assert(held->forgotten);
 	identity_unref(held);
 
-	put(&c, false, "x", 1);
-	held = identity_ref(get(&c, false, "x", 1));
-	put(&c, false, "x", 1);
+	put(&c, ENTITY_DEVICE, "x", 1);
+	held = identity_ref(get(&c, ENTITY_DEVICE, "x", 1));
+	put(&c, ENTITY_DEVICE, "x", 1);
 	ck_assert(held->forgotten);
 	identity_unref(held);
 
@@ -135,8 +135,8 @@ START_TEST(what_is_held_stays_reachable)
 	cache_forget_all(&c);
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
 		const char id[] = {(char)('a' + i), '\0'};
-		put(&c, false, id, 1);
-		all[i] = identity_ref(get(&c, false, id, 1));
+		put(&c, ENTITY_DEVICE, id, 1);
+		all[i] = identity_ref(get(&c, ENTITY_DEVICE, id, 1));
 	}
 	ck_assert_uint_eq(map_count(&c.map), 4);
 	cache_forget_all(&c);

@@ -6,16 +6,17 @@ static struct rig rig;
 /* What the observer was told last, and how often. */
 static struct {
 	unsigned n;
-	bool is_key, gone;
+	enum entity kind;
+	bool gone;
 	char id[DEVICE_ID_MAX + 1];
 	uint64_t device_key;
 } told;
 
-static void changed(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone)
+static void changed(void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone)
 {
 	ck_assert_ptr_eq(ctx, &told);
 	told.n++;
-	told.is_key = is_key;
+	told.kind = kind;
 	told.gone = gone;
 	told.device_key = device_key;
 	snprintf(told.id, sizeof(told.id), "%.*s", SLICE_ARG(id));
@@ -133,7 +134,7 @@ START_TEST(created_with_keys)
 	assert_json_at(without, "/auth", "{'type': 'sas'}");
 	ck_assert_uint_eq(told.n, 1);
 	ck_assert_str_eq(told.id, "d1");
-	ck_assert(!told.gone && !told.is_key);
+	ck_assert(!told.gone && told.kind == ENTITY_DEVICE);
 	rig_stop(&rig);
 }
 END_TEST

@@ -44,21 +44,21 @@ static int checked_wait(struct checked *c)
 }
 
 /* An identity has changed: asks for the principal again, as the broker would. */
-static int recheck(struct principal *p, bool is_key, const char *id, enum end_reason *ret_end)
+static int recheck(struct principal *p, enum entity kind, const char *id, enum end_reason *ret_end)
 {
 	struct checked c;
-	registry_forget(rig.registry, is_key, slice_str(id), true);
+	registry_forget(rig.registry, kind, slice_str(id), true);
 	checked_post(&c, p);
 	int err = checked_wait(&c);
 	*ret_end = c.req.end;
 	return err;
 }
 
-#define check(p, is_key, id, want_err, want_end)                           \
-	do {                                                               \
-		enum end_reason end_;                                      \
-		ck_assert_int_eq(recheck(p, is_key, id, &end_), want_err); \
-		ck_assert_int_eq(end_, want_end);                          \
+#define check(p, kind, id, want_err, want_end)                           \
+	do {                                                             \
+		enum end_reason end_;                                    \
+		ck_assert_int_eq(recheck(p, kind, id, &end_), want_err); \
+		ck_assert_int_eq(end_, want_end);                        \
 	} while (0)
 
 static struct principal *let_in(const char *client_id, const char *username, const char *password)
@@ -90,21 +90,21 @@ START_TEST(a_device_by_its_key)
 	start();
 	struct principal *p = let_in("d1", "d1", device_token("d1", KEY));
 
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	rig_change_device(&rig, "d1", device->secondary = rig_key("a new secondary key"));
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	rig_change_device(&rig, "d1", device->enabled = false);
-	check(p, false, "d1", ERR_UNAUTHENTICATED, END_DISABLED);
+	check(p, ENTITY_DEVICE, "d1", ERR_UNAUTHENTICATED, END_DISABLED);
 	rig_change_device(&rig, "d1", device->enabled = true);
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	/* The same key in the other place is the same key. */
 	rig_change_device(&rig, "d1", {
 		device->secondary = device->primary;
 		device->primary = rig_key("a new primary key");
 	});
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	rig_change_device(&rig, "d1", device->secondary = rig_key("another new key"));
-	check(p, false, "d1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_DEVICE, "d1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -116,10 +116,10 @@ START_TEST(a_generation_that_is_gone)
 	struct principal *p = let_in("d1", "d1", device_token("d1", KEY));
 
 	ck_assert_int_eq(fake_device_delete(&rig.store, "d1", (struct store_match){0}), 0);
-	check(p, false, "d1", ERR_NOT_FOUND, END_DISABLED);
+	check(p, ENTITY_DEVICE, "d1", ERR_NOT_FOUND, END_DISABLED);
 	/* Made again with the same key, it is another device. */
 	rig_add_device(&rig, "d1", KEY);
-	check(p, false, "d1", ERR_NOT_FOUND, END_DISABLED);
+	check(p, ENTITY_DEVICE, "d1", ERR_NOT_FOUND, END_DISABLED);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -130,14 +130,14 @@ START_TEST(a_device_by_its_secret)
 	start();
 	struct principal *p = let_in("s1", "s1", SECRET);
 
-	check(p, false, "s1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "s1", 0, END_NORMAL);
 	rig_change_device(&rig, "s1", device->secret_mac[0] ^= 1);
-	check(p, false, "s1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_DEVICE, "s1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	rig_change_device(&rig, "s1", {
 		device->auth = DEVICE_AUTH_SAS;
 		device->primary = rig_key(KEY);
 	});
-	check(p, false, "s1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_DEVICE, "s1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -156,22 +156,22 @@ START_TEST(a_device_by_an_access_key)
 	start();
 	struct principal *p = let_in_by_key("d1", "d1", "all");
 
-	check(p, true, "all", 0, END_NORMAL);
+	check(p, ENTITY_KEY, "all", 0, END_NORMAL);
 	/* The device's own keys are nothing to it. */
 	rig_change_device(&rig, "d1", device->primary = rig_key("a new primary key"));
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	change_key(PERM_SERVICE_CONNECT, APP);
-	check(p, true, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_KEY, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	change_key(PERM_DEVICE_CONNECT, "a new access key");
-	check(p, true, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_KEY, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	change_key(PERM_DEVICE_CONNECT, APP);
-	check(p, true, "all", 0, END_NORMAL);
+	check(p, ENTITY_KEY, "all", 0, END_NORMAL);
 	rig_change_device(&rig, "d1", device->enabled = false);
-	check(p, false, "d1", ERR_UNAUTHENTICATED, END_DISABLED);
+	check(p, ENTITY_DEVICE, "d1", ERR_UNAUTHENTICATED, END_DISABLED);
 	rig_change_device(&rig, "d1", device->enabled = true);
 	ck_assert_int_eq(fake_access_key_delete(&rig.store, "all", (struct store_match){0}), 0);
-	registry_forget(rig.registry, false, SLICE_LIT("d1"), true);
-	check(p, true, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d1"), true);
+	check(p, ENTITY_KEY, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -182,13 +182,13 @@ START_TEST(a_back_end)
 	start();
 	struct principal *p = let_in_by_key("app", "key/all", "all");
 
-	check(p, true, "all", 0, END_NORMAL);
+	check(p, ENTITY_KEY, "all", 0, END_NORMAL);
 	change_key(PERM_DEVICE_CONNECT | PERM_REGISTRY_READ, APP);
-	check(p, true, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_KEY, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	change_key(PERM_SERVICE_CONNECT, "a new access key");
-	check(p, true, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	check(p, ENTITY_KEY, "all", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
 	ck_assert_int_eq(fake_access_key_delete(&rig.store, "all", (struct store_match){0}), 0);
-	check(p, true, "all", ERR_NOT_FOUND, END_DISABLED);
+	check(p, ENTITY_KEY, "all", ERR_NOT_FOUND, END_DISABLED);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -200,7 +200,7 @@ START_TEST(others_have_nothing_to_lose)
 	struct slice none = {0};
 	struct principal *p = principal_new(PRINCIPAL_ANONYMOUS, none, none);
 
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -214,17 +214,17 @@ START_TEST(waits_for_the_database)
 	start();
 	struct principal *p = let_in("d1", "d1", device_token("d1", KEY));
 	rig_change_device(&rig, "d1", device->enabled = false);
-	registry_forget(rig.registry, false, SLICE_LIT("d1"), true);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d1"), true);
 	fake_set_err(&rig.store, ERR_UNAVAILABLE);
 	unsigned before = fake_lookups(&rig.store);
 	checked_post(&c, p);
 	while (fake_lookups(&rig.store) < before + 3)
-		registry_forget(rig.registry, false, SLICE_LIT("x"), true);
+		registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
 	fake_set_err(&rig.store, 0);
 	ck_assert_int_eq(checked_wait(&c), ERR_UNAUTHENTICATED);
 	ck_assert_int_eq(c.req.end, END_DISABLED);
 	fake_set_err(&rig.store, ERR_CORRUPT);
-	check(p, false, "d1", ERR_UNAVAILABLE, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", ERR_UNAVAILABLE, END_NORMAL);
 	principal_unref(p);
 	rig_stop(&rig);
 }
@@ -238,9 +238,9 @@ START_TEST(does_not_wait_for_the_feed)
 	struct principal *p = let_in("d1", "d1", device_token("d1", KEY));
 
 	fake_set_feed(&rig.store, false);
-	check(p, false, "d1", 0, END_NORMAL);
+	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	rig_change_device(&rig, "d1", device->enabled = false);
-	check(p, false, "d1", ERR_UNAUTHENTICATED, END_DISABLED);
+	check(p, ENTITY_DEVICE, "d1", ERR_UNAUTHENTICATED, END_DISABLED);
 	principal_unref(p);
 	rig_stop(&rig);
 }

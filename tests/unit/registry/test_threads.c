@@ -43,7 +43,7 @@ static void *change_keys(void *arg)
 	for (unsigned round = 1; round <= ROUNDS; round++) {
 		key_of_round(round, fresh);
 		rig_change_device(&rig, id, device->primary = rig_key(fresh));
-		registry_forget(rig.registry, false, slice_str(id), true);
+		registry_forget(rig.registry, ENTITY_DEVICE, slice_str(id), true);
 		for (unsigned loop = 0; loop < RIG_LOOPS; loop++) {
 			ck_assert_int_eq(ask(&rig, loop, id, id, device_token(id, fresh)), 0);
 			ck_assert_int_eq(ask(&rig, loop, id, id, device_token(id, old)),

@@ -9,15 +9,15 @@ struct heard {
 	unsigned resyncs;
 };
 
-static void on_changed(void *ctx, bool is_key, struct slice id, uint64_t device_key, bool gone)
+static void on_changed(void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone)
 {
 	struct heard *h = ctx;
 
 	pthread_mutex_lock(&h->mutex);
 	size_t at = strlen(h->text);
-	snprintf(h->text + at, sizeof(h->text) - at, "%s:%.*s:%s%s ", is_key ? "k" : "d",
-	        SLICE_ARG(id), gone ? "gone" : "changed",
-	        !is_key && device_key == 0 ? ":nokey" : "");
+	snprintf(h->text + at, sizeof(h->text) - at, "%s:%.*s:%s%s ",
+	        kind == ENTITY_KEY ? "k" : "d", SLICE_ARG(id), gone ? "gone" : "changed",
+	        kind == ENTITY_DEVICE && device_key == 0 ? ":nokey" : "");
 	pthread_mutex_unlock(&h->mutex);
 }
 

@@ -246,13 +246,13 @@ static void lookup_answered(struct mail *m)
 	container_of(m, struct lookup, l.mail)->f->answered++;
 }
 
-static void ask(struct fx_store *f, struct lookup *l, bool is_key, const char *id)
+static void ask(struct fx_store *f, struct lookup *l, enum entity kind, const char *id)
 {
 	memset(l, 0, sizeof(*l));
 	l->f = f;
 	l->l.mail.deliver = lookup_answered;
 	l->l.reply_to = &f->box;
-	l->l.is_key = is_key;
+	l->l.kind = kind;
 	snprintf(l->l.id, sizeof(l->l.id), "%s", id);
 	f->registry.lookup(f->registry.ctx, &l->l);
 }
@@ -283,7 +283,7 @@ START_TEST(answers_many_lookups)
 		int expected = i % 40 < 20 || i % 40 == 39 ? 0 : ERR_NOT_FOUND;
 
 		ck_assert_int_eq(all[i].l.err, expected);
-		if (expected == 0 && all[i].l.is_key) {
+		if (expected == 0 && all[i].l.kind == ENTITY_KEY) {
 			ck_assert_uint_eq(all[i].l.key.perms, PERM_SERVICE_CONNECT);
 		} else if (expected == 0) {
 			ck_assert_str_eq(all[i].l.device.id, all[i].l.id);
@@ -303,13 +303,13 @@ START_TEST(looks_up_again_after_a_lost_connection)
 	fx_store_start(&f, NULL);
 	fx_device(&f, "d", &d);
 	f.answered = 0;
-	ask(&f, &l, false, "d");
+	ask(&f, &l, ENTITY_DEVICE, "d");
 	ck_assert(fx_wait(&f, &f.answered, 1, 5000));
 	device_record_done(&l.l.device);
 	fx_sql(f.admin_url,
 	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 	        " WHERE application_name LIKE 'holdfast %'");
-	ask(&f, &l, false, "d");
+	ask(&f, &l, ENTITY_DEVICE, "d");
 	ck_assert(fx_wait(&f, &f.answered, 2, 5000));
 	ck_assert_int_eq(l.l.err, 0);
 	device_record_done(&l.l.device);
@@ -319,7 +319,7 @@ START_TEST(looks_up_again_after_a_lost_connection)
 	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 	        " WHERE application_name LIKE 'holdfast %'");
 	uint64_t start = clock_ms();
-	ask(&f, &l, false, "d");
+	ask(&f, &l, ENTITY_DEVICE, "d");
 	ck_assert(fx_wait(&f, &f.answered, 3, 5000));
 	ck_assert_int_eq(l.l.err, ERR_UNAVAILABLE);
 	ck_assert_uint_lt(clock_ms() - start, 2000);
@@ -353,7 +353,7 @@ START_TEST(refuses_swapped_keys)
 	ck_assert_uint_eq(number, b.device_key);
 	ck_assert_int_eq(f.registry.device_key(f.registry.ctx, "c", &number), ERR_NOT_FOUND);
 	f.answered = 0;
-	ask(&f, &l, false, "b");
+	ask(&f, &l, ENTITY_DEVICE, "b");
 	ck_assert(fx_wait(&f, &f.answered, 1, 5000));
 	ck_assert_int_eq(l.l.err, ERR_CORRUPT);
 	/* Primary and secondary changed round. */
