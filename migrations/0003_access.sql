@@ -88,8 +88,11 @@ $$;
 CREATE FUNCTION holdfast.audit_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
-	was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
-	now_is jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+	-- Text may hold the character 0, which jsonb does not take.
+	was jsonb := CASE WHEN TG_OP <> 'INSERT'
+		THEN replace(row_to_json(OLD)::text, '\u0000', '\ufffd')::jsonb END;
+	now_is jsonb := CASE WHEN TG_OP <> 'DELETE'
+		THEN replace(row_to_json(NEW)::text, '\u0000', '\ufffd')::jsonb END;
 	who jsonb := nullif(current_setting('holdfast.actor', true), '')::jsonb;
 	what text := TG_ARGV[0];
 	secrets text[] := '{}';

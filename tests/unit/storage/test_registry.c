@@ -276,7 +276,8 @@ START_TEST(answers_many_lookups)
 		char id[8];
 
 		snprintf(id, sizeof(id), "d%u", i % 40);
-		ask(&f, &all[i], i % 40 == 39, i % 40 == 39 ? "service" : id);
+		ask(&f, &all[i], i % 40 == 39 ? ENTITY_KEY : ENTITY_DEVICE,
+		        i % 40 == 39 ? "service" : id);
 	}
 	ck_assert(fx_wait(&f, &f.answered, LOOKUPS, 10000));
 	for (unsigned i = 0; i < LOOKUPS; i++) {
