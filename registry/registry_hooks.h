@@ -8,6 +8,7 @@
 #define HF_REGISTRY_HOOKS_H
 
 #include "server/base/auth.h"
+#include "server/base/fetch.h"
 
 struct registry_hooks {
 	void *ctx;
@@ -27,6 +28,8 @@ struct registry_hooks {
 	/* How it went: DENY_NONE, or why not. Counted against address, identity and key. */
 	void (*outcome)(void *ctx, const char *peer, struct slice id, struct slice key,
 	        enum deny_reason why);
+	/* Asks somebody else; any thread. NULL: nobody can be asked. */
+	void (*fetch)(void *ctx, struct fetch *f);
 };
 
 #endif
