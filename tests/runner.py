@@ -26,6 +26,7 @@ CHECK = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
 PR_SET_CHILD_SUBREAPER = 36
 GRACE = 10  # seconds for a suite to end after SIGTERM, and for its children to go after it
 SHOWN = 200  # lines of a failed suite's output
+UNIT_WORKERS = 3  # unit tests that run at once
 
 Suite = collections.namedtuple("Suite", "name command limit as_user env", defaults=(False, None))
 
@@ -198,11 +199,50 @@ class Runner:
         build = f"build/{san}" if san else "build"
         self.make(f"{kind} build", "unit-programs", *([f"SAN={san}"] if san else []))
         env = sanitizer_options(None)
+        suites = []
         for source in sorted(glob.glob(os.path.join(ROOT, "tests/unit/*/test_*.c"))):
             name = os.path.relpath(source, os.path.join(ROOT, "tests/unit"))[:-2]
             program = os.path.join(ROOT, build, "unit", name)
             if os.path.exists(program):  # else the build has failed, and has said so
-                self.run(Suite(f"{kind}/{name}", [program], 300, as_user=True, env=env))
+                suites.append(Suite(f"{kind}/{name}", [program], 300, as_user=True, env=env))
+        self.side_by_side(suites)
+
+    def side_by_side(self, suites):
+        """Runs suites that spend much of their time waiting, a few at once. Each worker is a process,
+        so that what a suite leaves behind becomes the child of the one that started it."""
+        suites = [s for s in suites if self.wants(s.name)]
+        workers = []
+        sys.stdout.flush()
+        for first in range(min(UNIT_WORKERS, len(suites))):
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(reader)
+                try:
+                    self.work(suites[first::UNIT_WORKERS], writer)
+                    os._exit(0)
+                finally:  # whatever happens, a worker goes no further
+                    os._exit(1)
+            os.close(writer)
+            workers.append((pid, reader))
+        for pid, reader in workers:
+            with os.fdopen(reader) as totals:
+                words = totals.read().split()
+            _, status = os.waitpid(pid, 0)
+            if status != 0 or len(words) != 2:
+                self.add("a worker of the unit tests", 0, 1, 0, f"ended with status {status}")
+                continue
+            self.passed += int(words[0])
+            self.failed += int(words[1])
+
+    def work(self, suites, writer):
+        """In a worker: runs them, and tells how many tests passed and failed."""
+        become_subreaper()
+        self.passed = self.failed = 0
+        for suite in suites:
+            self.run(suite)
+        with os.fdopen(writer, "w") as totals:
+            totals.write(f"{self.passed} {self.failed}")
 
     def executables(self, folder, limit, kind=None, env=None):
         kind = kind or folder
@@ -282,6 +322,10 @@ def sanitizer_reports(tmp):
     return text
 
 
+def become_subreaper():
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tests/run", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--soak", action="store_true", help="the long forms")
@@ -290,7 +334,7 @@ def main():
     options = parser.parse_args()
     os.umask(0o022)
     # What a suite leaves behind becomes our child, so that we can find and end it.
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     runner = Runner(options)
     begin = time.monotonic()

@@ -148,7 +148,7 @@ void loop_free(struct loop *loop)
 		return;
 	assert(!loop->running);
 	/* Mail that came after the last turn finds nobody. */
-	mailbox_take_uncleared(&loop->box);
+	mailbox_forget(&loop->box);
 	if (loop->mail_event)
 		event_free(loop->mail_event);
 	if (loop->tick_event)

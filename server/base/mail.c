@@ -124,6 +124,11 @@ struct mail *mailbox_take_uncleared(struct mailbox *box)
 	return first;
 }
 
+void mailbox_forget(struct mailbox *box)
+{
+	atomic_store_explicit(&box->head, NULL, memory_order_relaxed);
+}
+
 struct mail *mailbox_take(struct mailbox *box)
 {
 	uint64_t count;

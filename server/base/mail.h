@@ -52,6 +52,8 @@ struct mail *mailbox_take_uncleared(struct mailbox *box);
 size_t mail_deliver(struct mail *list);
 /* Any thread: makes the eventfd readable without mail. */
 void mailbox_wake(struct mailbox *box);
+/* Owner thread: forgets what is there, without touching it: who sent it may be gone. */
+void mailbox_forget(struct mailbox *box);
 /* Owner thread: blocks until there is mail or the time-out (ms, -1 for ever) has passed. */
 bool mailbox_wait(struct mailbox *box, int timeout_ms);
 
