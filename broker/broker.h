@@ -69,6 +69,11 @@ struct broker_link {
 	void (*close)(void *link, enum end_reason why, bool hard);
 	/* Moves to the other loop, where broker_client_moved is called (see conn_move). */
 	void (*move)(void *link, struct loop *to);
+	/* What the client has shown of itself in the TLS handshake, borrowed; NULL, and a member
+	 * that is NULL: nothing. */
+	struct cert_chain *(*certificate)(void *link);
+	/* The host name that it asked for there (SNI); empty: none. */
+	struct slice (*server_name)(void *link);
 };
 
 struct broker_peer {

@@ -16,6 +16,10 @@ struct broker_hooks {
 	/* The device id that a user name claims ("{hub}/{id}/?api-version=…", "{id}"), for a
 	 * CONNECT with an empty client id; false: none. */
 	bool (*claimed_id)(void *ctx, struct slice username, struct slice *ret);
+	/* The device id that a certificate names, not checked, for a CONNECT with neither; false:
+	 * none. May be NULL. */
+	bool (*certificate_id)(void *ctx, const struct cert_chain *certificate,
+	        char ret[static MODULE_ID_MAX + 1]);
 	/* Policy. topic of a publish; filter of a subscription as sent. Any loop, no lock, no
 	 * allocation. */
 	bool (*may_publish)(void *ctx, const struct principal *p, struct slice topic);

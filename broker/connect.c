@@ -28,10 +28,10 @@ struct connecting {
 	struct loop_timer timer;      /* which does not answer for ever */
 	bool joined;                  /* session was set: no other answer will come */
 	bool changed;                 /* ask for its identity again when it is connected */
-	uint8_t assigned_len;         /* a client id that the hub chose, 0: the client's own */
+	uint16_t assigned_len;        /* a client id that the hub chose, 0: the client's own */
 	uint8_t assigned[ASSIGNED_MAX];
 	size_t n;
-	uint8_t bytes[]; /* the packet's body, with the password: wiped */
+	uint8_t bytes[]; /* the packet's body, with the password: wiped; the server's name */
 };
 
 static void connecting_free(struct connecting *k)
@@ -41,6 +41,7 @@ static void connecting_free(struct connecting *k)
 	if (k->client)
 		k->client->connecting = NULL;
 	principal_unref(k->auth.principal);
+	cert_chain_unref(k->auth.certificate);
 	free(k->load.ids);
 	crypto_wipe(k->bytes, k->n);
 	free(k);
@@ -477,10 +478,31 @@ static void authenticated(struct auth_request *r)
 
 /* ---- the packet ---- */
 
+static struct cert_chain *certificate_of(const struct broker_client *c)
+{
+	return c->ops->certificate ? c->ops->certificate(c->link) : NULL;
+}
+
+/* The answer may come when the connection is gone: what belongs to that is copied behind the
+ * packet.
+ */
+static void keep_tls(struct connecting *k, struct slice server_name)
+{
+	const struct broker_client *c = k->client;
+	k->auth.protocol = c->protocol;
+	k->auth.certificate = cert_chain_ref(certificate_of(c));
+	k->auth.server_name = slice_make(k->bytes + k->n, server_name.n);
+	if (server_name.n > 0)
+		memcpy(k->bytes + k->n, server_name.p, server_name.n);
+}
+
 static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slice assigned)
 {
 	const struct broker_hooks *hooks = &c->shard->b->hooks;
-	struct connecting *k = calloc(1, sizeof(*k) + f->body.n);
+	struct slice server_name = {0};
+	if (c->ops->server_name)
+		server_name = c->ops->server_name(c->link);
+	struct connecting *k = calloc(1, sizeof(*k) + f->body.n + server_name.n);
 	uint8_t code;
 	if (!k) {
 		connect_refuse(c, MQTT_QUOTA, END_REFUSED);
@@ -494,7 +516,7 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 	struct mqtt_frame copy = *f;
 	copy.body = slice_make(k->bytes, k->n);
 	mqtt_decode_connect(&copy, &k->con, &code); /* as a moment ago */
-	k->assigned_len = (uint8_t)assigned.n;
+	k->assigned_len = (uint16_t)assigned.n;
 	if (assigned.n > 0)
 		memcpy(k->assigned, assigned.p, assigned.n);
 	k->auth = (struct auth_request){
@@ -509,6 +531,7 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 	        .user = k,
 	};
 	snprintf(k->auth.peer, sizeof(k->auth.peer), "%s", c->address);
+	keep_tls(k, server_name);
 	c->connecting = k;
 	c->state = CLIENT_CONNECTING;
 	loop_timer_cancel(&c->timer); /* the registry and the store answer in bounded time */
@@ -517,19 +540,34 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 		client_pause(c, PAUSE_CONNECT);
 }
 
-/* A client id for a client that gave none: the device that its user name claims to be, or a random
- * one. The random one is chosen so that its home is here: the client may come back with it. */
-static struct slice assign_id(
+/* Who a client without a client id claims to be: by its user name, else by its certificate. */
+static struct slice claimed_id(
         struct broker_client *c, const struct mqtt_connect *con, uint8_t out[static ASSIGNED_MAX])
 {
 	const struct broker_hooks *hooks = &c->shard->b->hooks;
-	struct slice claimed;
-	if (c->version == MQTT_V5 && con->has_username &&
-	        hooks->claimed_id(hooks->ctx, con->username, &claimed) && claimed.n > 0 &&
-	        claimed.n <= ASSIGNED_MAX) {
-		memcpy(out, claimed.p, claimed.n);
-		return slice_make(out, claimed.n);
-	}
+	const struct slice none = {0};
+	struct slice claimed = none;
+	char named[MODULE_ID_MAX + 1] = "";
+	struct cert_chain *certificate = con->has_username ? NULL : certificate_of(c);
+	if (con->has_username && !hooks->claimed_id(hooks->ctx, con->username, &claimed))
+		return none;
+	if (certificate && hooks->certificate_id &&
+	        hooks->certificate_id(hooks->ctx, certificate, named))
+		claimed = slice_str(named);
+	if (claimed.n == 0 || claimed.n > ASSIGNED_MAX)
+		return none;
+	memcpy(out, claimed.p, claimed.n);
+	return slice_make(out, claimed.n);
+}
+
+/* A client id for a client that gave none: the device that it claims to be, or a random one. The
+ * random one is chosen so that its home is here: the client may come back with it. */
+static struct slice assign_id(
+        struct broker_client *c, const struct mqtt_connect *con, uint8_t out[static ASSIGNED_MAX])
+{
+	struct slice claimed = c->version == MQTT_V5 ? claimed_id(c, con, out) : (struct slice){0};
+	if (claimed.n > 0)
+		return claimed;
 	static const uint8_t prefix[5] = {'a', 'u', 't', 'o', '-'};
 	struct slice id;
 	do {

@@ -49,6 +49,16 @@ static void link_move(void *link, struct loop *to)
 	conn_move(link, to, front_moved);
 }
 
+static struct cert_chain *link_certificate(void *link)
+{
+	return conn_certificate(link);
+}
+
+static struct slice link_server_name(void *link)
+{
+	return conn_server_name(link);
+}
+
 static const struct broker_link front_link = {
         .send = link_send,
         .send_msg = link_send_msg,
@@ -57,6 +67,8 @@ static const struct broker_link front_link = {
         .resume = link_resume,
         .close = link_close,
         .move = link_move,
+        .certificate = link_certificate,
+        .server_name = link_server_name,
 };
 
 static ssize_t front_on_data(struct conn *c HF_UNUSED, void *arg, struct slice in, size_t *ret_need)

@@ -235,6 +235,9 @@ void ingest_handle(struct ingest *in, struct http_request *r, struct slice id)
 	        .https = true,
 	        .device_id = slice_str(s->id),
 	        .authorization = http_header_get(r, "Authorization", NULL),
+	        .protocol = "https",
+	        .server_name = slice_str(r->server_name),
+	        .certificate = r->certificate,
 	        .done = on_authenticated,
 	        .user = s,
 	};

@@ -136,6 +136,7 @@ void conn_die(struct conn *c)
 	buf_wipe(&c->tail);
 	ws_free(c);
 	tls_conn_free(c);
+	c->certificate = cert_chain_unref(c->certificate);
 	close(c->fd);
 	c->fd = -1;
 	conn_unlink(c);
@@ -423,14 +424,16 @@ enum net_protocol conn_protocol(const struct conn *c)
 	return c->protocol;
 }
 
-int conn_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n)
+struct cert_chain *conn_certificate(struct conn *c)
 {
-	return tls_peer_certificate(c, ret_der, ret_n);
+	if (!c->certificate)
+		c->certificate = tls_peer_chain(c);
+	return c->certificate;
 }
 
-bool conn_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN])
+struct slice conn_server_name(const struct conn *c)
 {
-	return tls_peer_fingerprint(c, ret);
+	return tls_server_name(c);
 }
 
 const char *conn_tls_version(const struct conn *c)

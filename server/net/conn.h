@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#include "server/base/crypto.h"
+#include "server/base/cert_chain.h"
 #include "server/base/end.h"
 #include "server/base/loop.h"
 #include "server/base/msg.h"
@@ -77,11 +77,15 @@ void *conn_arg(const struct conn *c);
 bool conn_is_tls(const struct conn *c);
 /* What is spoken: as ALPN has it, else the listener's own. */
 enum net_protocol conn_protocol(const struct conn *c);
-/* The client certificate that came with the handshake: its key is the peer's, nothing else of it
- * was looked at. *ret_der is malloc'ed. 0, ERR_NOT_FOUND (none), ERR_NOMEM. */
-int conn_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n);
-/* SHA-256 of its DER form; false: there is none. */
-bool conn_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN]);
+/* The client's certificate and what it sent with it: the first one's key is the peer's, nothing
+ * else of them was looked at. Made when it is asked for the first time, then kept; borrowed,
+ * whoever outlives the connection takes a reference. NULL: the client has shown none, or out of
+ * memory. */
+struct cert_chain *conn_certificate(struct conn *c);
+/* The host name that the client asked for (SNI, RFC 6066 section 3), as it sent it; empty: none.
+ * At most CONN_NAME_MAX bytes; a view of the connection. */
+#define CONN_NAME_MAX 255
+struct slice conn_server_name(const struct conn *c);
 const char *conn_tls_version(const struct conn *c); /* "TLSv1.3", NULL when plain */
 bool conn_is_loopback_plain(
         const struct conn *c); /* accepted on a plain loopback listener, and from no balancer */

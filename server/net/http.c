@@ -178,6 +178,10 @@ static bool request_begin(struct http_conn *h, bool body_follows)
 	x->r.loop = conn_loop(h->c);
 	x->r.conn_id = conn_id(h->c);
 	conn_peer(h->c, x->r.peer);
+	x->r.certificate = cert_chain_ref(conn_certificate(h->c));
+	struct slice name = conn_server_name(h->c);
+	if (name.n > 0)
+		memcpy(x->r.server_name, name.p, name.n);
 	const struct ws_route *route = h->ws ? upgrade_route(h->ws, &x->r) : NULL;
 	if (route) {
 		upgrade_begin(h, route, body_follows);

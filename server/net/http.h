@@ -47,6 +47,8 @@ struct http_request {
 	struct slice body;
 	uint64_t conn_id;
 	char peer[CONN_PEER_LEN];
+	struct cert_chain *certificate;      /* that the client has shown; NULL: none */
+	char server_name[CONN_NAME_MAX + 1]; /* SNI; "": none */
 	char trace_id[33]; /* of this request: random hex, or from a valid traceparent header */
 };
 

@@ -281,6 +281,7 @@ struct http_exchange *http_exchange_free(struct http_exchange *x)
 	if (!x)
 		return NULL;
 	body_discharge(x);
+	cert_chain_unref(x->r.certificate);
 	/* Head and body may hold credentials. */
 	buf_wipe(&x->body);
 	crypto_wipe(x->head, x->head_n);

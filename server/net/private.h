@@ -65,8 +65,9 @@ struct conn {
 	struct conn *next_work;
 	const struct conn_handler *handler;
 	void *arg;
-	void *ssl;     /* tls.c's; NULL when plain, and before the first byte */
-	struct ws *ws; /* ws.c's; NULL unless WebSocket is spoken */
+	void *ssl;                      /* tls.c's; NULL when plain, and before the first byte */
+	struct ws *ws;                  /* ws.c's; NULL unless WebSocket is spoken */
+	struct cert_chain *certificate; /* conn_certificate's; NULL until it is asked for */
 	struct listener *listener;
 	struct buf tail;         /* unread bytes, only while there are some */
 	struct partial *partial; /* partial.c's, while the tail is long */

@@ -106,6 +106,10 @@ static int no_passphrase(
  * whether anybody trusts it is the registry's question. */
 static int accept_certificate(X509_STORE_CTX *store, HF_UNUSED void *arg)
 {
+	if (sk_X509_num(X509_STORE_CTX_get0_untrusted(store)) > CERT_CHAIN_MAX) {
+		X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_CHAIN_TOO_LONG);
+		return 0;
+	}
 	/* No session ticket either, so that a revoked certificate is no way in for as long as the
 	 * ticket lasts; with TLS 1.2 ticket_keys_install's callback sees to it. */
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -392,29 +396,41 @@ void tls_close_notify(struct conn *c)
 	ERR_clear_error();
 }
 
-int tls_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n)
+/* One of the chain; an empty slice: out of memory, or longer than all of them may be. */
+static struct slice certificate_der(const X509 *cert)
 {
-	const X509 *cert = c->ssl ? SSL_get0_peer_certificate(c->ssl) : NULL;
-	if (!cert)
-		return ERR_NOT_FOUND;
 	unsigned char *der = NULL;
 	int n = i2d_X509(cert, &der);
-	uint8_t *copy = n > 0 ? malloc((size_t)n) : NULL;
-	if (copy)
-		memcpy(copy, der, (size_t)n);
-	OPENSSL_free(der);
-	ERR_clear_error();
-	if (!copy)
-		return ERR_NOMEM;
-	*ret_der = copy;
-	*ret_n = (size_t)n;
-	return 0;
+	return n > 0 ? slice_make(der, (size_t)n) : (struct slice){NULL, 0};
 }
 
-bool tls_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN])
+struct cert_chain *tls_peer_chain(const struct conn *c)
 {
-	const X509 *cert = c->ssl ? SSL_get0_peer_certificate(c->ssl) : NULL;
-	return cert && X509_digest(cert, EVP_sha256(), ret, NULL) == 1;
+	X509 *own = c->ssl ? SSL_get0_peer_certificate(c->ssl) : NULL;
+	struct slice der[CERT_CHAIN_MAX];
+	if (!own)
+		return NULL;
+	/* A server's list of what the peer sent is without the peer's own. */
+	STACK_OF(X509) *sent = SSL_get_peer_cert_chain(c->ssl);
+	unsigned n = 0;
+	der[n++] = certificate_der(own);
+	for (int i = 0; i < sk_X509_num(sent) && n < CERT_CHAIN_MAX; i++)
+		der[n++] = certificate_der(sk_X509_value(sent, i));
+	bool whole = true;
+	for (unsigned i = 0; i < n; i++)
+		whole &= der[i].n > 0;
+	struct cert_chain *chain = whole ? cert_chain_new(der, n) : NULL;
+	for (unsigned i = 0; i < n; i++)
+		OPENSSL_free((void *)der[i].p);
+	ERR_clear_error();
+	return chain;
+}
+
+struct slice tls_server_name(const struct conn *c)
+{
+	const char *name = c->ssl ? SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+	size_t n = name ? strlen(name) : 0;
+	return n <= CONN_NAME_MAX ? slice_make(name, n) : (struct slice){NULL, 0};
 }
 
 const char *tls_version(const struct conn *c)

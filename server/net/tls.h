@@ -32,8 +32,8 @@ int tls_write(struct conn *c, const uint8_t *p, size_t n);
 /* close_notify (RFC 8446 section 6.1), where the handshake got that far. */
 void tls_close_notify(struct conn *c);
 const char *tls_version(const struct conn *c);
-/* conn_peer_certificate, conn_peer_fingerprint. */
-int tls_peer_certificate(const struct conn *c, uint8_t **ret_der, size_t *ret_n);
-bool tls_peer_fingerprint(const struct conn *c, uint8_t ret[static CRYPTO_HASH_LEN]);
+/* conn_certificate's, made anew each time: the caller's reference. */
+struct cert_chain *tls_peer_chain(const struct conn *c);
+struct slice tls_server_name(const struct conn *c); /* conn_server_name */
 
 #endif

@@ -11,7 +11,8 @@ struct echo {
 	char version[16];
 	enum net_protocol protocol;
 	uint8_t fingerprint[CRYPTO_HASH_LEN]; /* of the client's certificate, zeros: none */
-	size_t certificate_n;
+	unsigned certificates;
+	char server_name[256];
 };
 
 static ssize_t echo_data(struct conn *c, void *arg, struct slice in, HF_UNUSED size_t *need)
@@ -21,15 +22,13 @@ static ssize_t echo_data(struct conn *c, void *arg, struct slice in, HF_UNUSED s
 		snprintf(e->version, sizeof(e->version), "%s", conn_tls_version(c));
 	ck_assert(conn_is_tls(c) && !conn_is_loopback_plain(c));
 	e->protocol = conn_protocol(c);
-	_cleanup_free_ uint8_t *der = NULL;
-	if (conn_peer_certificate(c, &der, &e->certificate_n) == 0) {
-		uint8_t hash[CRYPTO_HASH_LEN];
-		crypto_sha256(slice_make(der, e->certificate_n), hash);
-		ck_assert(conn_peer_fingerprint(c, e->fingerprint));
-		ck_assert_mem_eq(e->fingerprint, hash, sizeof(hash));
-	} else {
-		ck_assert(!conn_peer_fingerprint(c, e->fingerprint));
-	}
+	struct slice name = conn_server_name(c);
+	snprintf(e->server_name, sizeof(e->server_name), "%.*s", SLICE_ARG(name));
+	struct cert_chain *chain = conn_certificate(c);
+	ck_assert_ptr_eq(chain, conn_certificate(c));
+	e->certificates = chain ? chain->n : 0;
+	if (chain)
+		crypto_sha256(chain->der[0], e->fingerprint);
 	conn_send(c, in.p, in.n);
 	return (ssize_t)in.n;
 }
@@ -557,10 +556,69 @@ START_TEST(a_client_certificate_is_taken_and_not_needed)
 		ck_assert_int_eq(SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM), 1);
 		struct client client;
 		ck_assert(greet(&client, rig.tls, ctx, NULL));
-		ck_assert_uint_gt(e.certificate_n, 0);
+		ck_assert_uint_eq(e.certificates, 1);
 		client_close(&client);
 		SSL_CTX_free(ctx);
 	}
+	rig_stop(&rig);
+}
+END_TEST
+
+/* Whether a client is heard that shows its certificate and extra others. */
+static bool shows(struct rig *rig, int version, unsigned extra)
+{
+	SSL_CTX *ctx = client_ctx(version);
+	char cert[128], key[128];
+	rig_path(cert, "server.pem");
+	rig_path(key, "server.key");
+	ck_assert_int_eq(SSL_CTX_use_certificate_file(ctx, cert, SSL_FILETYPE_PEM), 1);
+	ck_assert_int_eq(SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM), 1);
+	for (unsigned i = 0; i < extra; i++)
+		ck_assert_int_eq(SSL_CTX_add1_chain_cert(ctx, SSL_CTX_get0_certificate(ctx)), 1);
+	struct client client;
+	bool heard = greet(&client, rig->tls, ctx, NULL);
+	client_close(&client);
+	SSL_CTX_free(ctx);
+	return heard;
+}
+
+START_TEST(what_is_sent_with_a_certificate_is_kept_within_a_bound)
+{
+	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+	struct echo e;
+	struct rig rig;
+	start(&rig, &e);
+	for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+		ck_assert(shows(&rig, versions[i], 2));
+		ck_assert_uint_eq(e.certificates, 3);
+		ck_assert(shows(&rig, versions[i], CERT_CHAIN_MAX - 1));
+		ck_assert_uint_eq(e.certificates, CERT_CHAIN_MAX);
+		ck_assert(!shows(&rig, versions[i], CERT_CHAIN_MAX));
+	}
+	rig_stop(&rig);
+}
+END_TEST
+
+START_TEST(the_name_that_was_asked_for_is_known)
+{
+	struct echo e;
+	struct rig rig;
+	start(&rig, &e);
+	SSL_CTX *ctx = client_ctx(TLS1_3_VERSION);
+	struct client client = client_open(rig.tls);
+	client.ssl = SSL_new(ctx);
+	SSL_set_fd(client.ssl, client.fd);
+	SSL_set_tlsext_host_name(client.ssl, "Hub.example");
+	ck_assert_int_eq(SSL_connect(client.ssl), 1);
+	char byte = 0;
+	client_write(&client, "x", 1);
+	ck_assert_uint_eq(client_read(&client, &byte, 1), 1);
+	ck_assert_str_eq(e.server_name, "Hub.example");
+	client_close(&client);
+	ck_assert(greet(&client, rig.tls, ctx, NULL));
+	ck_assert_str_eq(e.server_name, "");
+	client_close(&client);
+	SSL_CTX_free(ctx);
 	rig_stop(&rig);
 }
 END_TEST
@@ -662,4 +720,6 @@ RIG_MAIN("tls", only_forward_secret_aead_suites_are_taken, the_rsa_suites_fit_an
         a_ticket_of_another_server_is_no_harm, a_reload_changes_new_handshakes_alone,
         a_bad_certificate_leaves_the_old_one, an_expired_certificate_is_only_warned_of,
         a_client_certificate_is_taken_and_not_needed, without_a_certificate_nobody_comes_in,
-        a_client_certificate_gets_no_ticket, alpn_chooses_on_every_port)
+        what_is_sent_with_a_certificate_is_kept_within_a_bound,
+        the_name_that_was_asked_for_is_known, a_client_certificate_gets_no_ticket,
+        alpn_chooses_on_every_port)
