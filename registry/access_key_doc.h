@@ -2,7 +2,7 @@
 #ifndef HF_REGISTRY_ACCESS_KEY_DOC_H
 #define HF_REGISTRY_ACCESS_KEY_DOC_H
 
-#include "registry/doc_error.h"
+#include "server/base/doc_error.h"
 #include "registry/registry_store.h"
 
 struct access_key_doc {

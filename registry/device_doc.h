@@ -6,7 +6,7 @@
 #define HF_REGISTRY_DEVICE_DOC_H
 
 #include "registry/auth/secret.h"
-#include "registry/doc_error.h"
+#include "server/base/doc_error.h"
 #include "registry/registry_store.h"
 
 /* What a document says, checked; what it leaves out has its default. */

@@ -3,7 +3,7 @@
 #ifndef HF_REGISTRY_SYM_KEY_H
 #define HF_REGISTRY_SYM_KEY_H
 
-#include "registry/doc_error.h"
+#include "server/base/doc_error.h"
 #include "registry/registry_store.h"
 
 #define SYM_KEY_GIVEN_MAX 64

@@ -2,7 +2,7 @@
 #ifndef HF_REGISTRY_TAGS_H
 #define HF_REGISTRY_TAGS_H
 
-#include "registry/doc_error.h"
+#include "server/base/doc_error.h"
 
 #define TAGS_DEPTH_MAX 10
 #define TAGS_BYTES_MAX 8192

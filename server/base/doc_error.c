@@ -1,4 +1,4 @@
-#include "registry/doc_error.h"
+#include "server/base/doc_error.h"
 
 #include "server/base/utf8.h"
 

@@ -1,9 +1,9 @@
 /*
  * What is wrong with a document: a JSON array of {"pointer", "detail"} (RFC 6901, RFC 9457), and
- * the pointer to where a check is just now. Private to the registry.
+ * the pointer to where a check is just now. Any thread.
  */
-#ifndef HF_REGISTRY_DOC_ERROR_H
-#define HF_REGISTRY_DOC_ERROR_H
+#ifndef HF_BASE_DOC_ERROR_H
+#define HF_BASE_DOC_ERROR_H
 
 #include "server/base/cleanup.h"
 #include "server/base/json.h"
