@@ -20,10 +20,16 @@ struct broker_hooks {
 	 * none. May be NULL. */
 	bool (*certificate_id)(void *ctx, const struct cert_chain *certificate,
 	        char ret[static MODULE_ID_MAX + 1]);
-	/* Policy. topic of a publish; filter of a subscription as sent. Any loop, no lock, no
-	 * allocation. */
-	bool (*may_publish)(void *ctx, const struct principal *p, struct slice topic);
+	/* Policy. Any loop, no lock, no allocation. topic of a publish or a will, with RETAIN or
+	 * without it; filter of a subscription as sent ("$share/…" included). */
+	bool (*may_publish)(void *ctx, const struct principal *p, struct slice topic, bool retain);
 	bool (*may_subscribe)(void *ctx, const struct principal *p, struct slice filter);
+	/* Whether a message of that topic may be delivered to p; from: what its publisher's first
+	 * part says (which groups it is in); NULL: nothing is known of it. */
+	bool (*may_receive)(void *ctx, const struct principal *p, struct slice topic,
+	        const struct access *from);
+	/* False: p may receive whatever it may subscribe to, and may_receive need not be asked. */
+	bool (*filters_receive)(void *ctx, const struct principal *p);
 	/* A device is connected or gone; when: wall-clock us. For connectionState. */
 	void (*presence)(void *ctx, const struct principal *p, bool connected, int64_t when_us);
 };

@@ -24,7 +24,7 @@ void broker_publish(struct broker *b, struct loop *here, struct broker_publish *
 		finish(p, ERR_CLOSED);
 		return;
 	}
-	struct topic_rule rule = publish_judge(sh, p->principal, topic);
+	struct topic_rule rule = publish_judge(sh, p->principal, topic, p->msg->retain);
 	if (!rule.allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
 		finish(p, ERR_DENIED);

@@ -41,6 +41,7 @@ struct topic_cache {
 	struct topic_rule rule;
 	unsigned limits_version;
 	uint16_t len;
+	bool retain;            /* decided for messages with RETAIN, or for those without it */
 	bool unwanted;          /* no entry of the index matched, when it had this version: */
 	uint64_t index_version; /* 0: it was not asked yet */
 	char topic[];
@@ -134,9 +135,9 @@ void publish_received(struct broker_client *c, const struct mqtt_frame *f);
 void publish_released(struct broker_client *c, const struct mqtt_frame *f);
 /* The PUBCOMP that it waited for leaves. */
 void publish_completed(struct broker_client *c, const struct qos2_slot *q);
-/* What may happen to a topic that who publishes to. */
+/* What may happen to a topic that who publishes to, with RETAIN or without it. */
 struct topic_rule publish_judge(
-        const struct shard *sh, const struct principal *who, struct slice topic);
+        const struct shard *sh, const struct principal *who, struct slice topic, bool retain);
 /* Stores, retains and routes m as the rule says; t (may be NULL when nothing is stored or retained
  * with an answer) gets what must be awaited. Returns whether anybody subscribed. */
 bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *rule,

@@ -462,7 +462,7 @@ static void authenticated(struct auth_request *r)
 		return;
 	}
 	const struct mqtt_will *w = &k->con.will;
-	if (w->present && !publish_judge(k->shard, r->principal, w->topic).allowed) {
+	if (w->present && !publish_judge(k->shard, r->principal, w->topic, w->retain).allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
 		log_info("mqtt will refused", F_U64("conn", c->conn_id),
 		        F_SLICE("client", r->client_id));
@@ -527,6 +527,9 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 	        .has_password = k->con.has_password,
 	        .username = k->con.username,
 	        .password = k->con.password,
+	        .persistent = session_expiry(c, &k->con) > 0,
+	        .has_will = k->con.will.present,
+	        .will_topic = k->con.will.topic,
 	        .done = authenticated,
 	        .user = k,
 	};

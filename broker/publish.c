@@ -13,11 +13,14 @@
 
 /* ---- what may happen to a topic ---- */
 
+static const struct slice ingest_prefix = {(const uint8_t *)"$aws/rules/", 11};
+
 /* "$aws/rules/{rule}/T": judged and stored as T, and seen by nobody but the store. */
 static struct topic_rule judge_ingest(
-        const struct shard *sh, const struct principal *who, struct slice topic, size_t prefix)
+        const struct shard *sh, const struct principal *who, struct slice topic, bool retain)
 {
 	const struct broker_hooks *hooks = &sh->b->hooks;
+	const size_t prefix = ingest_prefix.n;
 	struct topic_rule rule = {.stored_off = NOT_STORED};
 	struct slice rest = slice_from(topic, prefix);
 	const uint8_t *slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
@@ -26,24 +29,23 @@ static struct topic_rule judge_ingest(
 	struct slice real = slice_from(rest, (size_t)(slash - rest.p) + 1);
 	if (real.n == 0 || real.p[0] == '$')
 		return rule;
-	rule.allowed = hooks->may_publish(hooks->ctx, who, real);
+	rule.allowed = hooks->may_publish(hooks->ctx, who, real, retain);
 	if (rule.allowed && shard_stores(sh, real))
 		rule.stored_off = (uint32_t)(real.p - topic.p);
 	return rule;
 }
 
 struct topic_rule publish_judge(
-        const struct shard *sh, const struct principal *who, struct slice topic)
+        const struct shard *sh, const struct principal *who, struct slice topic, bool retain)
 {
-	const struct slice ingest = SLICE_LIT("$aws/rules/");
 	const struct broker_hooks *hooks = &sh->b->hooks;
 	bool device = who->kind == PRINCIPAL_DEVICE;
-	if (device && slice_has_prefix(topic, ingest))
-		return judge_ingest(sh, who, topic, ingest.n);
+	if (device && slice_has_prefix(topic, ingest_prefix))
+		return judge_ingest(sh, who, topic, retain);
 	struct topic_rule rule = {.stored_off = NOT_STORED};
 	if (slice_has_prefix(topic, SLICE_LIT("$SYS/")))
 		return rule;
-	rule.allowed = hooks->may_publish(hooks->ctx, who, topic);
+	rule.allowed = hooks->may_publish(hooks->ctx, who, topic, retain);
 	/* What devices say to "$iothub/…" is for the hub itself, never for other clients. */
 	rule.routed = rule.allowed && !slice_has_prefix(topic, SLICE_LIT("$iothub/"));
 	if (rule.routed)
@@ -54,23 +56,23 @@ struct topic_rule publish_judge(
 }
 
 /* What was decided for the last topic, if this is it and still stands. */
-static struct topic_cache *cached(const struct broker_client *c, struct slice topic)
+static struct topic_cache *cached(const struct broker_client *c, struct slice topic, bool retain)
 {
 	struct topic_cache *cache = c->cache;
-	if (cache && cache->limits_version == c->shard->limits_version &&
+	if (cache && cache->retain == retain && cache->limits_version == c->shard->limits_version &&
 	        slice_eq(slice_make(cache->topic, cache->len), topic))
 		return cache;
 	return NULL;
 }
 
 /* Most clients publish to one topic: what was decided for the last one is kept. */
-static struct topic_rule client_rule(struct broker_client *c, struct slice topic)
+static struct topic_rule client_rule(struct broker_client *c, struct slice topic, bool retain)
 {
-	struct topic_cache *cache = cached(c, topic);
+	struct topic_cache *cache = cached(c, topic, retain);
 	if (cache)
 		return cache->rule;
 	cache = c->cache;
-	struct topic_rule rule = publish_judge(c->shard, c->session->principal, topic);
+	struct topic_rule rule = publish_judge(c->shard, c->session->principal, topic, retain);
 	if (topic.n > CACHED_TOPIC_MAX)
 		return rule;
 	if (!cache || cache->len < topic.n) {
@@ -79,6 +81,7 @@ static struct topic_rule client_rule(struct broker_client *c, struct slice topic
 	}
 	if (cache) {
 		cache->rule = rule;
+		cache->retain = retain;
 		cache->limits_version = c->shard->limits_version;
 		cache->index_version = 0;
 		cache->len = (uint16_t)topic.n;
@@ -95,7 +98,7 @@ static struct topic_rule client_rule(struct broker_client *c, struct slice topic
 static bool unwanted(struct broker_client *c, const struct mqtt_publish *p)
 {
 	struct shard *sh = c->shard;
-	struct topic_cache *cache = cached(c, p->topic);
+	struct topic_cache *cache = cached(c, p->topic, false);
 	if (!cache || p->retain || !cache->rule.routed || cache->rule.stored_off != NOT_STORED)
 		return false;
 	if (cache->rule.home && cache->rule.home != sh)
@@ -405,7 +408,9 @@ void publish_received(struct broker_client *c, const struct mqtt_frame *f)
 		client_end(c, END_TOO_LARGE);
 		return;
 	}
-	struct topic_rule rule = client_rule(c, p.topic);
+	/* What Azure's restrictions leave unretained needs no right to retain. */
+	bool retain = p.retain && !client_azure_topic(c, p.topic);
+	struct topic_rule rule = client_rule(c, p.topic, retain);
 	if (!rule.allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
 		refuse(c, &p, MQTT_NOT_AUTHORIZED);

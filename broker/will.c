@@ -85,7 +85,7 @@ bool will_publish(struct session *s)
 	struct shard *sh = s->shard;
 	struct session_will *w = TAKE_PTR(s->will);
 	struct msg *m = w->msg;
-	struct topic_rule rule = publish_judge(sh, s->principal, msg_topic(m));
+	struct topic_rule rule = publish_judge(sh, s->principal, msg_topic(m), m->retain);
 	if (!rule.allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
 		will_free(sh, w);

@@ -59,7 +59,8 @@ static bool hook_claimed_id(void *ctx HF_UNUSED, struct slice username, struct s
 	return registry_claimed_id(username, ret);
 }
 
-static bool hook_may_publish(void *ctx HF_UNUSED, const struct principal *p, struct slice topic)
+static bool hook_may_publish(
+        void *ctx HF_UNUSED, const struct principal *p, struct slice topic, bool retain HF_UNUSED)
 {
 	return policy_may_publish(p, topic);
 }
@@ -67,6 +68,17 @@ static bool hook_may_publish(void *ctx HF_UNUSED, const struct principal *p, str
 static bool hook_may_subscribe(void *ctx HF_UNUSED, const struct principal *p, struct slice filter)
 {
 	return policy_may_subscribe(p, filter);
+}
+
+static bool hook_may_receive(void *ctx HF_UNUSED, const struct principal *p, struct slice topic,
+        const struct access *from HF_UNUSED)
+{
+	return policy_may_subscribe(p, topic);
+}
+
+static bool hook_filters_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED)
+{
+	return false;
 }
 
 static void hook_presence(void *ctx, const struct principal *p, bool connected, int64_t when_us)
@@ -303,6 +315,8 @@ static int make_rooms(struct hub *hub)
 	        .claimed_id = hook_claimed_id,
 	        .may_publish = hook_may_publish,
 	        .may_subscribe = hook_may_subscribe,
+	        .may_receive = hook_may_receive,
+	        .filters_receive = hook_filters_receive,
 	        .presence = hook_presence,
 	};
 

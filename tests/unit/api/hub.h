@@ -45,13 +45,23 @@ static bool hook_claimed_id(void *ctx HF_UNUSED, struct slice username, struct s
 {
 	return registry_claimed_id(username, ret);
 }
-static bool hook_may_publish(void *ctx HF_UNUSED, const struct principal *p, struct slice topic)
+static bool hook_may_publish(
+        void *ctx HF_UNUSED, const struct principal *p, struct slice topic, bool retain HF_UNUSED)
 {
 	return policy_may_publish(p, topic);
 }
 static bool hook_may_subscribe(void *ctx HF_UNUSED, const struct principal *p, struct slice filter)
 {
 	return policy_may_subscribe(p, filter);
+}
+static bool hook_may_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED,
+        struct slice topic HF_UNUSED, const struct access *from HF_UNUSED)
+{
+	return true;
+}
+static bool hook_filters_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED)
+{
+	return false;
 }
 static void hook_presence(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED,
         bool connected HF_UNUSED, int64_t when_us HF_UNUSED)
@@ -120,8 +130,17 @@ static void hub_rooms(struct hub *h)
 	const struct registry_limits registry_limits = {
 	        .lookup_ms = 5000, .cache_entries = 100, .hub_names = names, .n_hub_names = 1};
 	h->registry = registry_new(h->rig.loops, h->rig.n, &store, NULL, &registry_limits);
-	const struct broker_hooks hooks = {h, hook_authenticate, hook_recheck, hook_claimed_id,
-	        hook_may_publish, hook_may_subscribe, hook_presence};
+	const struct broker_hooks hooks = {
+	        .ctx = h,
+	        .authenticate = hook_authenticate,
+	        .recheck = hook_recheck,
+	        .claimed_id = hook_claimed_id,
+	        .may_publish = hook_may_publish,
+	        .may_subscribe = hook_may_subscribe,
+	        .may_receive = hook_may_receive,
+	        .filters_receive = hook_filters_receive,
+	        .presence = hook_presence,
+	};
 	const struct telemetry_store telemetry = ram_telemetry(h->ram);
 	const struct session_store sessions = ram_sessions(h->ram);
 	const struct broker_limits limits = {

@@ -42,7 +42,14 @@ static void link_move(void *link, struct loop *to)
 	conn_move(link, to, link_moved);
 }
 static const struct broker_link link_ops = {
-        link_send, link_send_msg, link_unsent, link_pause, link_resume, link_close, link_move};
+        .send = link_send,
+        .send_msg = link_send_msg,
+        .unsent = link_unsent,
+        .pause = link_pause,
+        .resume = link_resume,
+        .close = link_close,
+        .move = link_move,
+};
 
 static ssize_t on_data(struct conn *c HF_UNUSED, void *arg, struct slice in, size_t *ret_need)
 {

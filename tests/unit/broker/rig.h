@@ -80,7 +80,8 @@ struct rig {
 	int recheck_err;
 	enum end_reason recheck_end;
 	unsigned n_rechecks, n_present, n_absent;
-	bool deny_all;
+	bool deny_all, filters;
+	unsigned n_receive_asked;
 	struct ram_store *kept; /* NULL: the store is the one below, and sessions are not kept */
 	/* store */
 	bool hold_store;
@@ -190,9 +191,12 @@ static bool rig_claimed(void *ctx HF_UNUSED, struct slice user, struct slice *re
 	return true;
 }
 
-static bool rig_may_publish(void *ctx, const struct principal *p, struct slice topic)
+/* Topics with "forbidden" in them are nobody's; those with "fleeting" may not be retained. */
+static bool rig_may_publish(void *ctx, const struct principal *p, struct slice topic, bool retain)
 {
 	const struct rig *rig = ctx;
+	if (retain && memmem(topic.p, topic.n, "fleeting", 8))
+		return false;
 	if (rig->deny_all || memmem(topic.p, topic.n, "forbidden", 9))
 		return false;
 	return p->kind == PRINCIPAL_DEVICE || topic.p[0] != '$';
@@ -202,6 +206,20 @@ static bool rig_may_subscribe(
         void *ctx HF_UNUSED, const struct principal *p HF_UNUSED, struct slice filter)
 {
 	return !memmem(filter.p, filter.n, "forbidden", 9);
+}
+
+/* Nobody receives topics with "secret" in them once rig->filters is set. */
+static bool rig_may_receive(void *ctx, const struct principal *p HF_UNUSED, struct slice topic,
+        const struct access *from HF_UNUSED)
+{
+	struct rig *rig = ctx;
+	rig->n_receive_asked++;
+	return !memmem(topic.p, topic.n, "secret", 6);
+}
+
+static bool rig_filters_receive(void *ctx, const struct principal *p HF_UNUSED)
+{
+	return ((struct rig *)ctx)->filters;
 }
 
 static void rig_presence(
@@ -374,6 +392,8 @@ static struct rig *rig_new_kept(
 	        .claimed_id = rig_claimed,
 	        .may_publish = rig_may_publish,
 	        .may_subscribe = rig_may_subscribe,
+	        .may_receive = rig_may_receive,
+	        .filters_receive = rig_filters_receive,
 	        .presence = rig_presence,
 	};
 	const struct telemetry_store store = {

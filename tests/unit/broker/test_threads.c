@@ -57,6 +57,20 @@ static bool allowed(
 {
 	return true;
 }
+static bool may_publish(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED,
+        struct slice t HF_UNUSED, bool retain HF_UNUSED)
+{
+	return true;
+}
+static bool may_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED,
+        struct slice t HF_UNUSED, const struct access *from HF_UNUSED)
+{
+	return clock_us() % 8 != 0;
+}
+static bool filters(void *ctx HF_UNUSED, const struct principal *p)
+{
+	return p->text[p->id_len - 1] % 2 == 0;
+}
 static void presence(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED, bool on HF_UNUSED,
         int64_t when HF_UNUSED)
 {
@@ -447,7 +461,16 @@ static struct broker_limits storm_limits(void)
 static void storm_start(struct storm *st, struct actor *actors)
 {
 	const struct broker_hooks hooks = {
-	        st, authenticate, recheck, claimed, allowed, allowed, presence};
+	        .ctx = st,
+	        .authenticate = authenticate,
+	        .recheck = recheck,
+	        .claimed_id = claimed,
+	        .may_publish = may_publish,
+	        .may_subscribe = allowed,
+	        .may_receive = may_receive,
+	        .filters_receive = filters,
+	        .presence = presence,
+	};
 	const struct telemetry_store store = {st, append, forget, load, tag, backlog};
 	const struct broker_limits limits = storm_limits();
 	for (unsigned i = 0; i < LOOPS; i++)
