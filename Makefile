@@ -13,7 +13,7 @@ CC := gcc
 endif
 BUILD ?= build$(if $(SAN),/$(SAN))
 
-PKGS := openssl libevent_core jansson libpq
+PKGS := openssl libevent_core jansson libpq libcurl
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wformat=2 -Wundef -Werror
@@ -64,9 +64,10 @@ install-deps:
 	@exec deploy/install-deps
 
 # ---- rooms: one static library each; tests/lint/layers says who may include whom ----
-ROOMS := base net broker registry policy storage ingest api hall
+ROOMS := base net outbound broker registry policy storage ingest api hall
 SRC_base := $(wildcard server/base/*.c)
 SRC_net := $(wildcard server/net/*.c)
+SRC_outbound := $(wildcard server/outbound/*.c)
 SRC_broker := $(wildcard broker/*.c broker/*/*.c)
 SRC_registry := $(wildcard registry/*.c registry/*/*.c)
 SRC_policy := $(wildcard policy/*.c policy/*/*.c)
@@ -90,7 +91,7 @@ $(BUILD)/obj/%.o: %.c
 	@echo "  CC   $<"
 	@$(CC) $(CFLAGS) $(HF_CFLAGS) -MMD -MP -c -o $@ $<
 
-ALL_LIBS := $(foreach r,hall api ingest net broker registry policy storage base,$(BUILD)/lib/$(r).a)
+ALL_LIBS := $(foreach r,hall api ingest net outbound broker registry policy storage base,$(BUILD)/lib/$(r).a)
 
 # Whole archives, so that two rooms cannot define one name without the linker saying so.
 $(BUILD)/holdfast: $(BUILD)/obj/server/main.o $(ALL_LIBS)
@@ -103,7 +104,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 CHECK_CFLAGS = $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
 # Rooms that a room's unit tests link beside itself and base.
-UNIT_WITH_hall := net broker registry policy storage ingest api
+UNIT_WITH_hall := net outbound broker registry policy storage ingest api
 UNIT_WITH_api := net broker registry policy storage ingest
 UNIT_WITH_broker := storage
 UNIT_WITH_ingest := net broker registry policy storage

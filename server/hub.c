@@ -16,6 +16,7 @@
 #include "server/base/metrics.h"
 #include "server/doors.h"
 #include "server/net/net.h"
+#include "server/outbound/outbound.h"
 #include "server/watch.h"
 #include "storage/storage.h"
 
@@ -36,6 +37,7 @@ struct hub {
 	struct registry *registry;
 	struct broker *broker;
 	struct net *net;
+	struct outbound *outbound;
 	struct api *api;
 	struct doors doors;
 	atomic_bool accepting; /* false before the start and while draining */
@@ -86,6 +88,11 @@ static void hook_presence(void *ctx, const struct principal *p, bool connected, 
 	if (p->device_key)
 		storage_note_presence(
 		        ((struct hub *)ctx)->storage, p->device_key, connected, when_us);
+}
+
+static void hook_fetch(void *ctx, struct fetch *f)
+{
+	outbound_ask(((struct hub *)ctx)->outbound, f);
 }
 
 /* An identity changed, heard from the feed or done by a worker of this process: the registry's
@@ -248,6 +255,15 @@ static void log_configure_from(const struct config *c)
 	        (enum log_level)c->log_level, strcmp(log_format_words[c->log_format], "json") == 0);
 }
 
+static struct outbound_limits outbound_limits_of(const struct config *c)
+{
+	return (struct outbound_limits){
+	        .max_requests = (unsigned)c->outbound_max_requests,
+	        .max_waiting = (unsigned)c->outbound_max_waiting,
+	        .allow_private = c->outbound_allow_private,
+	};
+}
+
 /* ---- start ---- */
 
 static int open_storage(struct hub *hub, char *error)
@@ -301,7 +317,8 @@ static int make_rooms(struct hub *hub)
 	struct registry_store registry_store = storage_registry(hub->storage);
 	const struct policy_store policy_store = {.documents = registry_store.documents};
 	const struct policy_limits policy_limits = {.device_defaults = true};
-	const struct registry_hooks registry_hooks = {.ctx = hub};
+	const struct registry_hooks registry_hooks = {.ctx = hub, .fetch = hook_fetch};
+	const struct outbound_limits outbound_limits = outbound_limits_of(hub->cfg);
 	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
 	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);
 	struct session_store session_store = storage_sessions(hub->storage);
@@ -320,6 +337,9 @@ static int make_rooms(struct hub *hub)
 	        .presence = hook_presence,
 	};
 
+	hub->outbound = outbound_new(&outbound_limits);
+	if (!hub->outbound)
+		return ERR_NOMEM;
 	hub->policy = policy_new(hub->loops, hub->n_loops, &policy_store, &policy_limits);
 	if (!hub->policy)
 		return ERR_NOMEM;
@@ -365,6 +385,9 @@ static int start_threads(struct hub *hub)
 	        .ctx = hub, .changed = feed_changed, .resync = feed_resync};
 	int r;
 
+	r = outbound_start(hub->outbound);
+	if (r < 0)
+		return r;
 	r = storage_start(hub->storage, &changes);
 	if (r < 0)
 		return r;
@@ -395,6 +418,7 @@ static void hub_free(struct hub *hub)
 		loop_stop(hub->loops[i]);
 	for (unsigned i = 0; i < hub->n_running; i++)
 		pthread_join(hub->threads[i], NULL);
+	outbound_free(hub->outbound);
 	net_free(hub->net);
 	api_free(hub->api);
 	broker_free(hub->broker);
@@ -579,6 +603,7 @@ void hub_stop(struct hub *hub)
 		log_info("draining");
 		storage_hurry(hub->storage, deadline);
 		drain(hub, deadline);
+		outbound_close(hub->outbound);
 		api_stop(hub->api);
 	}
 	if (hub->storage_runs)

@@ -21,8 +21,10 @@ struct fetch {
 	struct slice post; /* p NULL: GET; else POST with content_type */
 	const char *content_type;
 	const char *const *headers; /* "Name: value", NULL ends them; may be NULL */
-	const char *ca_file; /* PEM of who may have signed the server's certificate; NULL: the
-	                      * system's */
+	/* Who may have signed the server's certificate, PEM: ca_pem, where its p is not NULL; else
+	 * the file; else, where that is NULL, whom the system trusts. */
+	struct slice ca_pem;
+	const char *ca_file;
 	unsigned timeout_ms;
 	size_t max_bytes; /* of the answer's body; a longer one is ERR_TOO_BIG */
 	/* Out. 0: there was an answer, whatever its status; ERR_INVALID: the URL; ERR_TIMEOUT;
