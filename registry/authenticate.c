@@ -1,23 +1,60 @@
 /*
  * Who is this? Everything that needs no identity is checked first (form, scope, expiry); then the
- * device, the access key, or both are read; then the credential is checked against them. A refusal
- * after that point has computed the same whatever the reason, so that time does not tell whether
- * an id exists.
+ * identities that somebody claims are read; then the credential is checked against them, and last
+ * whether he may connect from where he is. A refusal after the identities were read has computed
+ * the same whatever the reason, so that time does not tell whether an id exists. What differs from
+ * one kind of credential to the next is in the rows of the table below.
  */
-#include "registry/auth/creds_mqtt.h"
-#include "registry/auth/sas.h"
-#include "registry/auth/secret.h"
-#include "registry/query.h"
+#include <assert.h>
+
+#include "registry/credential.h"
+#include "server/base/cleanup.h"
 #include "server/base/err.h"
 
-struct attempt {
-	struct query query;
-	struct auth_request *req;
-	struct slice id;           /* of the device (with "/module"), or the key's name */
-	struct want *device, *key; /* what has to be known; NULL: not needed */
-	bool by_sas;               /* else by secret */
-	struct sas sas;
+/* The first that fits has it. */
+static const struct credential *const kinds[] = {
+        &credential_anonymous,
+        &credential_key,
+        &credential_sas,
+        &credential_secret,
 };
+
+const struct credential *credential_of(const struct principal *p)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++)
+		if (kinds[i]->methods & 1u << p->method)
+			return kinds[i];
+	return NULL;
+}
+
+struct proof *proof_ref(struct proof *p)
+{
+	if (p)
+		atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+	return p;
+}
+
+void proof_unref(void *arg)
+{
+	struct proof *p = arg;
+	if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
+		p->free(p);
+}
+
+void who_parts(const struct who *who, struct access *ret[static PRINCIPAL_PARTS])
+{
+	const struct want *const wants[] = {who->device, who->module, who->key, who->certificate};
+	unsigned n = 0;
+	for (unsigned i = 0; i < ARRAY_LEN(wants); i++) {
+		const struct identity *identity = identity_of(wants[i]);
+		if (!identity || !identity->access)
+			continue;
+		assert(n < PRINCIPAL_PARTS);
+		ret[n++] = identity->access;
+	}
+	while (n < PRINCIPAL_PARTS)
+		ret[n++] = NULL;
+}
 
 /* ---- answering ---- */
 
@@ -45,17 +82,43 @@ static void answer(struct auth_request *req, enum deny_reason why, struct slice 
 	req->done(req);
 }
 
+/* Forgets what an earlier judgement found out. */
+static void attempt_unjudge(struct attempt *a)
+{
+	facts_free(TAKE_PTR(a->facts));
+	proof_unref(TAKE_PTR(a->proof));
+}
+
 static void attempt_free(struct attempt *a)
 {
+	if (a->kind && a->kind->drop)
+		a->kind->drop(a);
+	attempt_unjudge(a);
 	query_end(&a->query);
 	crypto_wipe(a, sizeof(*a));
 	free(a);
 }
 
+/* Who it claims to be, for the log and for those who count. */
+static struct slice claimed_id(const struct attempt *a)
+{
+	if (a->id.n > 0)
+		return a->id;
+	return a->req->https ? a->req->device_id : a->req->client_id;
+}
+
+static const struct registry_hooks *hooks_of(const struct attempt *a)
+{
+	return &a->query.shard->registry->hooks;
+}
+
 static void attempt_end(struct attempt *a, enum deny_reason why, struct principal *principal)
 {
+	const struct registry_hooks *hooks = hooks_of(a);
 	struct auth_request *req = a->req;
-	struct slice id = a->id.n > 0 ? a->id : req->https ? req->device_id : req->client_id;
+	struct slice id = claimed_id(a);
+	if (hooks->outcome)
+		hooks->outcome(hooks->ctx, req->peer, id, a->key_name, why);
 	loop_timer_cancel(&req->timer);
 	req->state = NULL;
 	attempt_free(a);
@@ -75,248 +138,173 @@ static void attempt_timeout(struct loop_timer *t, HF_UNUSED struct loop *loop)
 
 /* ---- judging, with the identities at hand ---- */
 
-static struct slice key_of(const struct identity *i, unsigned which)
+/* What goes for devices and modules, however they prove who they are. */
+static enum deny_reason judge_identities(const struct attempt *a)
 {
-	return i ? identity_key(i, which) : (struct slice){0};
-}
-
-static int signer_of(const struct attempt *a, const struct identity *i)
-{
-	const struct slice keys[2] = {key_of(i, 0), key_of(i, 1)};
-	return sas_signer(&a->sas, keys);
-}
-
-static enum deny_reason judge_key_token(
-        const struct attempt *a, const struct identity *key, struct slice *ret_credential)
-{
-	uint32_t need = a->device ? PERM_DEVICE_CONNECT : PERM_SERVICE_CONNECT;
-	int signer = signer_of(a, key);
-	if (!key)
-		return DENY_UNKNOWN_KEY;
-	if (signer < 0)
-		return DENY_TOKEN_SIGNATURE;
-	if (!(key->perms & need))
-		return DENY_KEY_PERMISSION;
-	*ret_credential = identity_key(key, (unsigned)signer);
-	return DENY_NONE;
-}
-
-static enum deny_reason judge_device_token(
-        const struct attempt *a, const struct identity *device, struct slice *ret_credential)
-{
-	bool fits = device && device->auth == DEVICE_AUTH_SAS;
-	int signer = signer_of(a, fits ? device : NULL);
-	if (!device)
+	const struct identity *device = identity_of(a->who.device);
+	const struct identity *module = identity_of(a->who.module);
+	if (!a->who.device)
+		return DENY_NONE;
+	if (!device || (a->who.module && !module))
 		return DENY_UNKNOWN_DEVICE;
-	if (!fits)
-		return DENY_KEY_KIND;
-	if (signer < 0)
-		return DENY_TOKEN_SIGNATURE;
-	*ret_credential = identity_key(device, (unsigned)signer);
-	return DENY_NONE;
-}
-
-static enum deny_reason judge_secret(
-        const struct attempt *a, const struct identity *device, struct slice *ret_credential)
-{
-	bool fits = device && device->auth == DEVICE_AUTH_SECRET;
-	bool same = secret_fits(&a->query.shard->registry->store, a->id, a->req->password,
-	        fits ? identity_key(device, 0).p : NULL);
-	if (!device)
+	if (module && module->parent_key != device->device_key)
 		return DENY_UNKNOWN_DEVICE;
-	if (!fits)
-		return DENY_KEY_KIND;
-	if (!same)
-		return DENY_SECRET;
-	*ret_credential = identity_key(device, 0);
-	return DENY_NONE;
-}
-
-static enum deny_reason judge(const struct attempt *a, struct slice *ret_credential)
-{
-	const struct identity *device = a->device ? a->device->identity : NULL;
-	const struct identity *key = a->key ? a->key->identity : NULL;
-	enum deny_reason why;
-	if (a->key)
-		why = judge_key_token(a, key, ret_credential);
-	else if (a->by_sas)
-		why = judge_device_token(a, device, ret_credential);
-	else
-		why = judge_secret(a, device, ret_credential);
-	if (why != DENY_NONE)
-		return why;
-	if (a->device && !device)
-		return DENY_UNKNOWN_DEVICE;
-	if (device && !device->enabled)
+	if (!device->enabled || (module && !module->enabled))
 		return DENY_DISABLED;
-	/* Reading the identity may have taken seconds. */
-	if (a->by_sas && sas_expired(&a->sas, loop_wall_us(a->req->loop) / 1000000))
-		return DENY_TOKEN_EXPIRED;
 	return DENY_NONE;
 }
 
-static struct principal *principal_of(const struct attempt *a, struct slice credential)
+static enum deny_reason judge(struct attempt *a)
 {
-	bool via_key = a->device && a->key;
-	struct slice key_name = via_key ? slice_str(a->sas.skn) : (struct slice){0};
-	struct principal *p = principal_new(
-	        a->device ? PRINCIPAL_DEVICE : PRINCIPAL_KEY, a->id, key_name);
+	attempt_unjudge(a);
+	enum deny_reason why = a->kind->judge(a);
+	return why == DENY_NONE ? judge_identities(a) : why;
+}
+
+static struct principal *make_principal(struct attempt *a)
+{
+	if (a->kind->make)
+		return a->kind->make(a);
+	if (a->who.device)
+		return principal_new(PRINCIPAL_DEVICE, a->id, a->key_name);
+	return principal_new_client(PRINCIPAL_KEY, a->id, (struct slice){0}, a->req->client_id);
+}
+
+static struct principal *principal_of(struct attempt *a)
+{
+	struct access *parts[PRINCIPAL_PARTS];
+	struct principal *p = make_principal(a);
 	if (!p)
 		return NULL;
-	p->via_key = via_key;
-	if (a->device)
-		p->device_key = a->device->identity->device_key;
-	else
-		p->perms = a->key->identity->perms;
-	if (a->by_sas)
-		p->expires_at = a->sas.expires_at;
-	identity_credential_tag(credential, p->credential_tag);
+	if (a->who.device)
+		p->device_key = a->who.device->identity->device_key;
+	if (a->who.module)
+		p->module_key = a->who.module->identity->device_key;
+	p->via_key = a->key_name.n > 0;
+	if (a->who.key && !p->via_key)
+		p->perms = a->who.key->identity->perms;
+	p->method = a->method;
+	p->expires_at = a->expires_at;
+	p->resolved = true;
+	p->has_source = ip_parse_peer(a->req->peer, &p->source) == 0;
+	memcpy(p->credential_tag, a->tag, sizeof(p->credential_tag));
+	who_parts(&a->who, parts);
+	for (unsigned i = 0; i < PRINCIPAL_PARTS && parts[i]; i++)
+		p->access[i] = access_ref(parts[i]);
+	p->facts = TAKE_PTR(a->facts);
+	if (a->proof) {
+		p->proof = TAKE_PTR(a->proof);
+		p->proof_free = proof_unref;
+	}
 	return p;
+}
+
+/* The principal, if it may connect. */
+static enum deny_reason admit(struct attempt *a, struct principal **ret)
+{
+	const struct registry_hooks *hooks = hooks_of(a);
+	/* Reading the identities may have taken seconds. */
+	if (a->expires_at && a->expires_at <= attempt_now_s(a))
+		return a->kind->expired;
+	struct principal *p = principal_of(a);
+	if (!p)
+		return DENY_UNAVAILABLE;
+	enum deny_reason why = hooks->may_connect ? hooks->may_connect(hooks->ctx, p, a->req)
+	                                          : DENY_NONE;
+	if (why != DENY_NONE)
+		p = principal_unref(p);
+	*ret = p;
+	return why;
+}
+
+void attempt_settle(struct attempt *a, enum deny_reason why)
+{
+	struct principal *p = NULL;
+	if (why == DENY_NONE)
+		why = admit(a, &p);
+	/* Nobody is refused for what the cache says: another hub may have let them in a moment ago.
+	 * It also makes a wrong key take as long as an unknown id, which is never cached. */
+	bool final = why == DENY_NONE || (a->kind->expired && why == a->kind->expired);
+	if (!final && query_run_afresh(&a->query))
+		return;
+	attempt_end(a, why, p);
 }
 
 static void attempt_judge(struct query *q)
 {
 	struct attempt *a = container_of(q, struct attempt, query);
-	struct slice credential = {0};
 	for (unsigned i = 0; i < q->n; i++)
 		if (q->wants[i].state == WANT_UNUSABLE) {
 			attempt_end(a, DENY_UNAVAILABLE, NULL);
 			return;
 		}
-	enum deny_reason why = judge(a, &credential);
-	/* Nobody is refused for what the cache says: another hub may have let them in a moment ago.
-	 * It also makes a wrong key take as long as an unknown id, which is never cached. */
-	if (why != DENY_NONE && why != DENY_TOKEN_EXPIRED && query_run_afresh(q))
-		return;
-	struct principal *p = why == DENY_NONE ? principal_of(a, credential) : NULL;
-	if (why == DENY_NONE && !p) /* out of memory */
-		why = DENY_UNAVAILABLE;
-	attempt_end(a, why, p);
+	enum deny_reason why = judge(a);
+	if (why == DENY_NONE && a->kind->ask)
+		a->kind->ask(a);
+	else
+		attempt_settle(a, why);
 }
 
 /* ---- reading the request ---- */
 
-static void want_device(struct attempt *a)
+static const uint8_t *slash_in(struct slice id)
 {
-	a->device = query_want(&a->query, ENTITY_DEVICE, a->id);
+	return id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
 }
 
-/* A SAS token for path: reads it and notes whose keys can have signed it. */
-static enum deny_reason read_token(
-        struct attempt *a, struct slice token, struct slice path, const char **ret_skn)
+static bool id_possible(struct slice id)
 {
-	const struct settings *settings = a->query.shard->settings;
-	if (sas_parse(token, &a->sas) < 0)
-		return DENY_TOKEN_MALFORMED;
-	a->by_sas = true;
-	enum deny_reason why = sas_check_scope(
-	        &a->sas, settings->hub_names, settings->n_hub_names, path);
-	if (why != DENY_NONE)
-		return why;
-	if (sas_expired(&a->sas, loop_wall_us(a->req->loop) / 1000000))
-		return DENY_TOKEN_EXPIRED;
-	*ret_skn = a->sas.skn;
-	return DENY_NONE;
-}
-
-/* A device's id is read; what is behind it in its path narrows what a token must cover. */
-static enum deny_reason read_device_token(
-        struct attempt *a, struct slice token, const char *path_end)
-{
-	char path[sizeof("devices//messages/events") + DEVICE_ID_MAX];
-	int n = snprintf(path, sizeof(path), "devices/%.*s%s", SLICE_ARG(a->id), path_end);
-	const char *skn = NULL;
-	enum deny_reason why = read_token(a, token, slice_make(path, (size_t)n), &skn);
-	if (why != DENY_NONE)
-		return why;
-	want_device(a);
-	if (skn[0])
-		a->key = query_want(&a->query, ENTITY_KEY, slice_str(skn));
-	return DENY_NONE;
-}
-
-static enum deny_reason read_back_end(struct attempt *a, struct slice token)
-{
-	const char *skn = NULL;
-	if (!sas_is(token))
-		return DENY_KEY_KIND;
-	enum deny_reason why = read_token(a, token, (struct slice){0}, &skn);
-	if (why != DENY_NONE)
-		return why;
-	if (!slice_eq_str(a->id, skn))
-		return DENY_UNKNOWN_KEY;
-	a->key = query_want(&a->query, ENTITY_KEY, a->id);
-	return DENY_NONE;
-}
-
-/* Modules have no identities of their own yet: none of them is known. */
-static enum deny_reason check_device_id(struct slice id)
-{
-	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
+	const uint8_t *slash = slash_in(id);
 	struct slice device = slash ? slice_make(id.p, (size_t)(slash - id.p)) : id;
-	if (!device_id_valid(device))
+	return device_id_valid(device) && (!slash || device_id_valid(slice_from(id, device.n + 1)));
+}
+
+enum deny_reason attempt_want_device(struct attempt *a, struct slice id)
+{
+	a->id = id;
+	if (!a->req->https && !slice_eq(id, a->req->client_id))
+		return DENY_CLIENT_ID;
+	if (!id_possible(id))
 		return DENY_BAD_ID;
+	const uint8_t *slash = slash_in(id);
+	struct slice device = slash ? slice_make(id.p, (size_t)(slash - id.p)) : id;
+	a->who.device = query_want(&a->query, ENTITY_DEVICE, device);
 	if (slash)
-		return device_id_valid(slice_from(id, device.n + 1)) ? DENY_UNKNOWN_DEVICE
-		                                                     : DENY_BAD_ID;
+		a->who.module = query_want(&a->query, ENTITY_DEVICE, id);
 	return DENY_NONE;
 }
 
-static enum deny_reason read_mqtt(struct attempt *a)
+/* No kind of credential fits: why not. */
+static enum deny_reason nothing_fits(const struct attempt *a)
 {
 	const struct auth_request *req = a->req;
-	struct creds_mqtt claim;
-	if (!req->has_username && !req->has_password)
+	if (!req->https && !req->has_username && !req->has_password)
 		return DENY_ANONYMOUS;
-	if (!req->has_username || !creds_mqtt_parse(req->username, &claim))
-		return DENY_NO_CREDENTIAL;
-	a->id = claim.id;
-	if (!claim.is_key && !slice_eq(claim.id, req->client_id))
+	if (a->claimed && !a->claim.is_key && !slice_eq(a->claim.id, req->client_id))
 		return DENY_CLIENT_ID;
-	if (!req->has_password || req->password.n == 0)
-		return DENY_NO_CREDENTIAL;
-	if (claim.is_key)
-		return read_back_end(a, req->password);
-	enum deny_reason why = check_device_id(a->id);
-	if (why != DENY_NONE)
+	return DENY_NO_CREDENTIAL;
+}
+
+static enum deny_reason attempt_read(struct attempt *a)
+{
+	const struct registry_hooks *hooks = hooks_of(a);
+	const struct auth_request *req = a->req;
+	a->claimed = !req->https && req->has_username && creds_mqtt_parse(req->username, &a->claim);
+	for (unsigned i = 0; i < ARRAY_LEN(kinds) && !a->kind; i++)
+		if (kinds[i]->fits(a))
+			a->kind = kinds[i];
+	enum deny_reason why = a->kind ? a->kind->read(a) : nothing_fits(a);
+	if (!hooks->attempt)
 		return why;
-	if (sas_is(req->password))
-		return read_device_token(a, req->password, "");
-	want_device(a);
-	return DENY_NONE;
-}
-
-static enum deny_reason read_https(struct attempt *a)
-{
-	a->id = a->req->device_id;
-	if (!sas_is(a->req->authorization))
-		return DENY_NO_CREDENTIAL;
-	enum deny_reason why = check_device_id(a->id);
-	if (why != DENY_NONE)
-		return why;
-	return read_device_token(a, a->req->authorization, "/messages/events");
-}
-
-static bool is_anonymous(const struct auth_request *req)
-{
-	return !req->https && req->anonymous_allowed && !req->has_username && !req->has_password;
-}
-
-static void admit_anonymous(struct auth_request *req)
-{
-	struct slice none = {0};
-	struct principal *p = principal_new(PRINCIPAL_ANONYMOUS, none, none);
-	answer(req, p ? DENY_NONE : DENY_UNAVAILABLE, req->client_id, p);
+	/* Who has tried too often learns nothing of what he tried. */
+	enum deny_reason over = hooks->attempt(hooks->ctx, req->peer, claimed_id(a), a->key_name);
+	return over != DENY_NONE ? over : why;
 }
 
 void registry_authenticate(struct registry *r, struct auth_request *req)
 {
 	struct shard *s = &r->shards[loop_index(req->loop)];
 	loop_assert_here(req->loop);
-	if (is_anonymous(req)) {
-		admit_anonymous(req);
-		return;
-	}
 	struct attempt *a = calloc(1, sizeof(*a));
 	if (!a) {
 		answer(req, DENY_UNAVAILABLE, (struct slice){0}, NULL);
@@ -329,7 +317,7 @@ void registry_authenticate(struct registry *r, struct auth_request *req)
 	query_init(&a->query, s);
 	req->state = a;
 	req->timer = (struct loop_timer){.fire = attempt_timeout};
-	enum deny_reason why = req->https ? read_https(a) : read_mqtt(a);
+	enum deny_reason why = attempt_read(a);
 	if (why != DENY_NONE) {
 		attempt_end(a, why, NULL);
 		return;
@@ -341,8 +329,7 @@ void registry_authenticate(struct registry *r, struct auth_request *req)
 bool registry_claimed_id(struct slice username, struct slice *ret)
 {
 	struct creds_mqtt claim;
-	if (!creds_mqtt_parse(username, &claim) || claim.is_key ||
-	        check_device_id(claim.id) == DENY_BAD_ID)
+	if (!creds_mqtt_parse(username, &claim) || claim.is_key || !id_possible(claim.id))
 		return false;
 	*ret = claim.id;
 	return true;

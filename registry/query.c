@@ -33,6 +33,11 @@ static const struct registry_store *store_of(const struct shard *s)
 	return &s->registry->store;
 }
 
+static const struct registry_hooks *hooks_of(const struct shard *s)
+{
+	return &s->registry->hooks;
+}
+
 /* ---- flights ---- */
 
 static void flight_answered(struct mail *m);
@@ -146,6 +151,8 @@ static void record_done(struct identity_lookup *l)
 {
 	if (l->kind == ENTITY_KEY)
 		access_key_record_done(&l->key);
+	else if (l->kind == ENTITY_CERTIFICATE)
+		document_done(&l->certificate);
 	else
 		device_record_done(&l->device);
 }
@@ -159,7 +166,7 @@ static void flight_answered(struct mail *m)
 	f->out = false;
 	if (err == 0) {
 		if (!f->again)
-			found = identity_new(&f->lookup, f->epoch);
+			found = identity_new(&f->lookup, f->epoch, hooks_of(f->shard));
 		record_done(&f->lookup);
 	}
 	if (!f->waiters && !found) {
@@ -240,6 +247,27 @@ static void feed_poll(struct loop_timer *t, HF_UNUSED struct loop *loop)
 	}
 }
 
+/* Whether an identity says what is so now, its access made by the rules in force. Who cannot be
+ * made to say so is forgotten, and read again. */
+static bool identity_current(struct shard *s, struct identity *i)
+{
+	if (i->forgotten)
+		return false;
+	if (identity_refresh(i, hooks_of(s)))
+		return true;
+	i->forgotten = true;
+	return false;
+}
+
+static struct identity *find_cached(struct shard *s, struct slice name, uint64_t epoch)
+{
+	struct identity *i = cache_get(&s->cache, name, epoch);
+	if (!i || identity_current(s, i))
+		return i;
+	cache_forget(&s->cache, name);
+	return NULL;
+}
+
 /* Finds the want in the cache or joins a flight. Whether it is known now. */
 static bool want_ask(struct want *w, bool fresh, uint64_t epoch)
 {
@@ -248,7 +276,7 @@ static bool want_ask(struct want *w, bool fresh, uint64_t epoch)
 	char text[IDENTITY_NAME_MAX];
 	struct slice name = identity_name_write(w->kind, id, text);
 	bool may_cache = fresh && !w->query->afresh;
-	struct identity *cached = may_cache ? cache_get(&s->cache, name, epoch) : NULL;
+	struct identity *cached = may_cache ? find_cached(s, name, epoch) : NULL;
 	if (cached) {
 		w->cached = true;
 		metric_inc(METRIC_CACHE_HITS);
@@ -276,7 +304,8 @@ static bool want_settle(struct want *w, bool fresh, uint64_t epoch)
 	if (w->flight)
 		return false;
 	if (w->state == WANT_FOUND &&
-	        (w->identity->forgotten || (w->query->needs_feed && w->identity->epoch != epoch)))
+	        (!identity_current(w->query->shard, w->identity) ||
+	                (w->query->needs_feed && w->identity->epoch != epoch)))
 		want_reset(w);
 	return w->state != WANT_UNKNOWN || want_ask(w, fresh, epoch);
 }
@@ -288,7 +317,9 @@ void query_run(struct query *q)
 	 */
 	bool fresh = store->feed_fresh_until_ms(store->ctx) > loop_now_ms(q->shard->loop);
 	uint64_t epoch = store->feed_epoch(store->ctx);
-	if (!fresh && q->needs_feed) {
+	const struct registry_hooks *hooks = hooks_of(q->shard);
+	bool rules_fresh = !hooks->access_fresh || hooks->access_fresh(hooks->ctx);
+	if (!(fresh && rules_fresh) && q->needs_feed) {
 		query_stall(q);
 		return;
 	}

@@ -33,8 +33,10 @@ struct query {
 	struct query *next, **prev;                 /* all of the shard's */
 	struct query *next_stalled, **prev_stalled; /* waiting for the change feed */
 	struct shard *shard;
-	/* Answers count only while the change feed is fresh: for letting somebody in. Without it, a
-	 * look-up made now is good enough: for finding out whether to end a connection. */
+	/* Answers count only while the change feed and the rules are fresh: for letting somebody
+	 * in. Without it, a look-up made now is good enough: for finding out whether to end a
+	 * connection.
+	 */
 	bool needs_feed;
 	bool afresh; /* leave the cache alone */
 	unsigned n;

@@ -1,15 +1,17 @@
 /*
- * Does somebody who was let in still stand? Asked when an identity has changed, and of everybody
- * when changes may have been missed. There is no deadline: as long as the identity cannot be read,
- * the connection goes on.
+ * Does somebody who was let in still stand, and what may he now? Asked when an identity has
+ * changed, when rules have, and of everybody when changes may have been missed. There is no
+ * deadline: as long as the identities cannot be read, the connection goes on.
  */
-#include "registry/query.h"
+#include "registry/credential.h"
+#include "server/base/cleanup.h"
 #include "server/base/err.h"
 
 struct recheck {
 	struct query query;
 	struct recheck_request *req;
-	struct want *device, *key;
+	const struct credential *kind; /* NULL: its credential is not judged */
+	struct who who;
 };
 
 static void recheck_drop(struct query *q)
@@ -19,85 +21,168 @@ static void recheck_drop(struct query *q)
 	free(c);
 }
 
+/* ---- judging ---- */
+
 static int end(struct recheck_request *req, int err, enum end_reason why)
 {
 	req->end = why;
 	return err;
 }
 
-/* The key is there, may what it was used for, and has the very key that signed. */
-static int judge_key(struct recheck_request *req, const struct identity *key, uint32_t need)
+/* Whether the identities are there, of the generation that was let in, and enabled. */
+static int judge_identities(const struct recheck *c)
 {
-	const struct principal *p = req->principal;
-	if (!key || !(key->perms & need) || !identity_has_credential(key, p->credential_tag))
-		return end(req, ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	const struct principal *p = c->req->principal;
+	const struct identity *device = identity_of(c->who.device);
+	const struct identity *module = identity_of(c->who.module);
+	if (c->who.device && (!device || device->device_key != p->device_key))
+		return end(c->req, ERR_NOT_FOUND, END_DISABLED);
+	if (c->who.module && (!module || module->device_key != p->module_key))
+		return end(c->req, ERR_NOT_FOUND, END_DISABLED);
+	if ((device && !device->enabled) || (module && !module->enabled))
+		return end(c->req, ERR_UNAUTHENTICATED, END_DISABLED);
+	if (p->kind == PRINCIPAL_KEY && !identity_of(c->who.key))
+		return end(c->req, ERR_NOT_FOUND, END_DISABLED);
 	return 0;
 }
 
-static int judge_device(
-        struct recheck_request *req, const struct identity *device, const struct identity *key)
+static enum end_reason end_of(enum deny_reason why)
 {
-	const struct principal *p = req->principal;
-	if (!device || device->device_key != p->device_key)
-		return end(req, ERR_NOT_FOUND, END_DISABLED);
-	if (!device->enabled)
-		return end(req, ERR_UNAUTHENTICATED, END_DISABLED);
-	if (p->via_key)
-		return judge_key(req, key, PERM_DEVICE_CONNECT);
-	if (!identity_has_credential(device, p->credential_tag))
-		return end(req, ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
-	return 0;
+	switch (why) {
+	case DENY_IP_RULE: return END_IP_RULE;
+	case DENY_BANNED: return END_BANNED;
+	case DENY_BUDGET: return END_BUDGET;
+	default: return END_POLICY;
+	}
 }
 
+/* A principal that comes from a session's row has shown no credential and is not connected. */
 static int judge(const struct recheck *c)
 {
 	const struct query *q = &c->query;
 	for (unsigned i = 0; i < q->n; i++)
 		if (q->wants[i].state == WANT_UNUSABLE)
 			return ERR_UNAVAILABLE;
-	const struct identity *key = c->key ? c->key->identity : NULL;
-	if (c->device)
-		return judge_device(c->req, c->device->identity, key);
-	if (!key)
-		return end(c->req, ERR_NOT_FOUND, END_DISABLED);
-	return judge_key(c->req, key, PERM_SERVICE_CONNECT);
+	int err = judge_identities(c);
+	if (err < 0 || !c->kind || !c->kind->judge_again)
+		return err;
+	enum end_reason why = c->kind->judge_again(c->req->principal, &c->who);
+	return why == END_NORMAL ? 0 : end(c->req, ERR_UNAUTHENTICATED, why);
+}
+
+static int judge_connection(const struct recheck *c, const struct principal *p)
+{
+	const struct registry_hooks *hooks = &c->query.shard->registry->hooks;
+	if (!p->resolved || !c->req->principal->resolved || !hooks->may_connect)
+		return 0;
+	enum deny_reason why = hooks->may_connect(hooks->ctx, p, NULL);
+	return why == DENY_NONE ? 0 : end(c->req, ERR_UNAUTHENTICATED, end_of(why));
+}
+
+/* ---- what it may now ---- */
+
+static uint32_t perms_now(const struct recheck *c)
+{
+	const struct principal *p = c->req->principal;
+	return p->kind == PRINCIPAL_KEY ? c->who.key->identity->perms : p->perms;
+}
+
+static bool is_as_before(const struct recheck *c, struct access *const parts[PRINCIPAL_PARTS])
+{
+	const struct principal *p = c->req->principal;
+	return p->resolved && p->perms == perms_now(c) &&
+	        memcmp(p->access, parts, sizeof(p->access)) == 0;
+}
+
+static struct principal *copy_of(const struct principal *p)
+{
+	struct slice client_id = p->client_id_len ? principal_client_id(p) : (struct slice){0};
+	struct principal *copy = principal_new_client(
+	        p->kind, principal_id(p), principal_key_name(p), client_id);
+	if (!copy)
+		return NULL;
+	copy->method = p->method;
+	copy->perms = p->perms;
+	copy->device_key = p->device_key;
+	copy->module_key = p->module_key;
+	copy->expires_at = p->expires_at;
+	memcpy(copy->credential_tag, p->credential_tag, sizeof(copy->credential_tag));
+	copy->via_key = p->via_key;
+	copy->has_source = p->has_source;
+	copy->source = p->source;
+	copy->proof = proof_ref(p->proof);
+	copy->proof_free = p->proof_free;
+	copy->facts = facts_copy(p->facts);
+	return p->facts && !copy->facts ? principal_unref(copy) : copy;
+}
+
+/* *ret: NULL where nothing has changed. 0, ERR_UNAVAILABLE: out of memory. */
+static int renew(const struct recheck *c, struct principal **ret)
+{
+	struct access *parts[PRINCIPAL_PARTS];
+	who_parts(&c->who, parts);
+	if (is_as_before(c, parts))
+		return 0;
+	struct principal *p = copy_of(c->req->principal);
+	if (!p)
+		return ERR_UNAVAILABLE;
+	p->perms = perms_now(c);
+	p->resolved = true;
+	for (unsigned i = 0; i < PRINCIPAL_PARTS && parts[i]; i++)
+		p->access[i] = access_ref(parts[i]);
+	*ret = p;
+	return 0;
+}
+
+static int answer(const struct recheck *c)
+{
+	struct principal *fresh = NULL;
+	int err = judge(c);
+	if (err == 0)
+		err = renew(c, &fresh);
+	if (err == 0)
+		err = judge_connection(c, fresh ? fresh : c->req->principal);
+	if (err < 0)
+		fresh = principal_unref(fresh);
+	c->req->fresh = fresh;
+	return err;
 }
 
 static void recheck_ready(struct query *q)
 {
 	struct recheck *c = container_of(q, struct recheck, query);
 	struct recheck_request *req = c->req;
-	req->err = judge(c);
+	req->err = answer(c);
 	query_end(q);
 	free(c);
 	req->done(req);
 }
 
+/* ---- asking ---- */
+
 static void want_all(struct recheck *c, const struct principal *p)
 {
-	struct slice id = principal_id(p);
-	if (p->kind == PRINCIPAL_KEY) {
-		c->key = query_want(&c->query, ENTITY_KEY, id);
-		return;
+	struct query *q = &c->query;
+	if (p->kind == PRINCIPAL_KEY)
+		c->who.key = query_want(q, ENTITY_KEY, principal_id(p));
+	if (p->kind == PRINCIPAL_DEVICE) {
+		struct slice device = principal_device_id(p);
+		c->who.device = query_want(q, ENTITY_DEVICE, device);
+		if (device.n < principal_id(p).n)
+			c->who.module = query_want(q, ENTITY_DEVICE, principal_id(p));
 	}
-	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
-	if (slash) /* a module stands with its device */
-		id.n = (size_t)(slash - id.p);
-	c->device = query_want(&c->query, ENTITY_DEVICE, id);
 	if (p->via_key)
-		c->key = query_want(&c->query, ENTITY_KEY, principal_key_name(p));
+		c->who.key = query_want(q, ENTITY_KEY, principal_key_name(p));
+	c->kind = p->resolved ? credential_of(p) : NULL;
+	if (c->kind && c->kind->want_again)
+		c->kind->want_again(p, q, &c->who);
 }
 
 void registry_recheck(struct registry *r, struct recheck_request *req)
 {
-	const struct principal *p = req->principal;
 	loop_assert_here(req->loop);
 	req->end = END_NORMAL;
-	req->err = 0;
-	if (p->kind != PRINCIPAL_DEVICE && p->kind != PRINCIPAL_KEY) {
-		req->done(req);
-		return;
-	}
+	req->fresh = NULL;
 	struct recheck *c = calloc(1, sizeof(*c));
 	if (!c) {
 		req->err = ERR_UNAVAILABLE;
@@ -108,6 +193,6 @@ void registry_recheck(struct registry *r, struct recheck_request *req)
 	c->query.ready = recheck_ready;
 	c->query.drop = recheck_drop;
 	query_init(&c->query, &r->shards[loop_index(req->loop)]);
-	want_all(c, p);
+	want_all(c, req->principal);
 	query_run(&c->query);
 }

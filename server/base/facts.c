@@ -45,6 +45,15 @@ struct facts *facts_new(const struct fact *list, unsigned n)
 	return f;
 }
 
+struct facts *facts_copy(const struct facts *f)
+{
+	struct fact list[FACTS_MAX];
+	unsigned n = 0;
+	for (unsigned pos = 0; facts_next(f, &pos, &list[n]);)
+		n++;
+	return facts_new(list, n);
+}
+
 void facts_free(struct facts *f)
 {
 	free(f);

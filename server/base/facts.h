@@ -20,7 +20,8 @@ struct fact {
 };
 /* Copies. NULL when out of memory, or n is 0. */
 struct facts *facts_new(const struct fact *list, unsigned n);
-void facts_free(struct facts *f); /* NULL is fine */
+struct facts *facts_copy(const struct facts *f); /* NULL: out of memory, or f is */
+void facts_free(struct facts *f);                /* NULL is fine */
 /* The first value of that name; false: there is none. f may be NULL. */
 bool facts_get(const struct facts *f, struct slice name, struct slice *ret);
 /* The values one after the other, for names that have several (SubjectAlternativeName.*): starts

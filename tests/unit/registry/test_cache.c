@@ -16,7 +16,7 @@ static struct identity *make(enum entity kind, const char *id, uint64_t epoch)
 		l.device.primary = (struct sym_key){{1, 2, 3}, 3};
 		l.device.secondary = (struct sym_key){{4, 5}, 2};
 	}
-	struct identity *i = identity_new(&l, epoch);
+	struct identity *i = identity_new(&l, epoch, &(struct registry_hooks){0});
 	ck_assert_ptr_nonnull(i);
 	return i;
 }
