@@ -133,7 +133,7 @@ static bool may(const struct principal *p, enum action action, struct slice topi
 	return false;
 }
 
-bool policy_may_publish(const struct principal *p, struct slice topic)
+bool policy_may_publish(const struct principal *p, struct slice topic, bool retain HF_UNUSED)
 {
 	return may(p, ACTION_PUBLISH, topic);
 }
@@ -149,6 +149,23 @@ bool policy_may_subscribe(const struct principal *p, struct slice filter)
 		filter = rest;
 	}
 	return may(p, ACTION_SUBSCRIBE, filter);
+}
+
+bool policy_may_receive(const struct principal *p, struct slice topic HF_UNUSED,
+        const struct access *from HF_UNUSED)
+{
+	return p != NULL;
+}
+
+bool policy_filters_receive(const struct principal *p HF_UNUSED)
+{
+	return false;
+}
+
+enum deny_reason policy_may_connect(struct policy *p HF_UNUSED, const struct principal *who,
+        const struct auth_request *req HF_UNUSED)
+{
+	return who ? DENY_NONE : DENY_POLICY;
 }
 
 /* ---- permissions ---- */

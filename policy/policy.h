@@ -8,6 +8,8 @@
 #define HF_POLICY_POLICY_H
 
 #include "policy/policy_store.h"
+#include "server/base/access.h"
+#include "server/base/auth.h"
 #include "server/base/loop.h"
 #include "server/base/principal.h"
 #include "server/base/slice.h"
@@ -71,11 +73,43 @@ const struct policy_route *policy_routes(void);
  * POLICY_NEED_DEVICE says; that a device acts on itself alone is the caller's to check. */
 bool policy_may(const struct principal *p, enum policy_op op);
 
-/* Whether p may publish to topic (of a will too), or subscribe to filter ("$share/{g}/…" included,
- * judged by the filter behind it). Devices: "{id}" is the device's own id, also for a module.
- * CONTRACT section 5. */
-bool policy_may_publish(const struct principal *p, struct slice topic);
+/* ---- what hangs on identities, compiled ---- */
+
+/* Compiles what hangs on an identity under the rules in force on the calling loop (else: the
+ * newest). One reference; NULL when out of memory: let nobody in on that. What of it cannot be read
+ * (a policy that is not there, links that are none) allows nothing, and a scope that cannot be read
+ * narrows to nothing. Neither blocks nor locks on loops; its cost: README. */
+struct access *policy_access_make(struct policy *p, const struct access_source *source);
+
+/* The groups that it is in, whatever put it there: starts with *pos = 0; false at the end. *ret is
+ * good as long as a reference is held. a may be NULL. */
+bool policy_access_groups(const struct access *a, unsigned *pos, struct slice *ret);
+
+/* ---- decisions: no lock, no allocation; any thread ---- */
+
+/*
+ * A refusal by any part of the principal (principal.h) wins; else what the table, a grant or a
+ * policy document of any part allows is allowed; else it is refused. A scope of an access key only
+ * narrows. A device without a part is judged by the table alone. NULL may nothing.
+ */
+
+/* May it publish to topic (of a will too)? retain: the message is to be kept, for which a document
+ * has to allow iot:RetainPublish as well. */
+bool policy_may_publish(const struct principal *p, struct slice topic, bool retain);
+/* May it subscribe to filter? "$share/{g}/…" included, judged by the filter behind it. Devices:
+ * "{id}" is the device's own id, also for a module. CONTRACT section 5. */
 bool policy_may_subscribe(const struct principal *p, struct slice filter);
+/* May a message on topic, which a subscription of its own takes, be given to it? from: the
+ * publishing device's part; NULL: none, or not known (access keys that are narrowed by group then
+ * go by nothing and refuse; by device, they go by the topic). */
+bool policy_may_receive(const struct principal *p, struct slice topic, const struct access *from);
+/* False: policy_may_receive is true for whatever it may be subscribed to, and need not be asked. */
+bool policy_filters_receive(const struct principal *p);
+/* Somebody is who he says, and wants in: DENY_NONE, DENY_POLICY (iot:Connect) or DENY_SCOPE (an
+ * access key's addresses and times). req: NULL in a recheck, which knows nothing of the CONNECT:
+ * then conditions on that stand as they were judged. */
+enum deny_reason policy_may_connect(
+        struct policy *p, const struct principal *who, const struct auth_request *req);
 
 /* "RegistryRead" … for a single permission; 0 for an unknown name. */
 const char *policy_permission_name(uint32_t perm);

@@ -62,9 +62,9 @@ static bool hook_claimed_id(void *ctx HF_UNUSED, struct slice username, struct s
 }
 
 static bool hook_may_publish(
-        void *ctx HF_UNUSED, const struct principal *p, struct slice topic, bool retain HF_UNUSED)
+        void *ctx HF_UNUSED, const struct principal *p, struct slice topic, bool retain)
 {
-	return policy_may_publish(p, topic);
+	return policy_may_publish(p, topic, retain);
 }
 
 static bool hook_may_subscribe(void *ctx HF_UNUSED, const struct principal *p, struct slice filter)
@@ -73,14 +73,35 @@ static bool hook_may_subscribe(void *ctx HF_UNUSED, const struct principal *p, s
 }
 
 static bool hook_may_receive(void *ctx HF_UNUSED, const struct principal *p, struct slice topic,
-        const struct access *from HF_UNUSED)
+        const struct access *from)
 {
-	return policy_may_subscribe(p, topic);
+	return policy_may_receive(p, topic, from);
 }
 
-static bool hook_filters_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED)
+static bool hook_filters_receive(void *ctx HF_UNUSED, const struct principal *p)
 {
-	return false;
+	return policy_filters_receive(p);
+}
+
+static struct access *hook_access_make(void *ctx, const struct access_source *source)
+{
+	return policy_access_make(((struct hub *)ctx)->policy, source);
+}
+
+static uint64_t hook_access_version(void *ctx)
+{
+	return policy_version(((struct hub *)ctx)->policy);
+}
+
+static bool hook_access_fresh(void *ctx)
+{
+	return policy_fresh(((struct hub *)ctx)->policy);
+}
+
+static enum deny_reason hook_may_connect(
+        void *ctx, const struct principal *p, const struct auth_request *req)
+{
+	return policy_may_connect(((struct hub *)ctx)->policy, p, req);
 }
 
 static void hook_presence(void *ctx, const struct principal *p, bool connected, int64_t when_us)
@@ -317,7 +338,14 @@ static int make_rooms(struct hub *hub)
 	struct registry_store registry_store = storage_registry(hub->storage);
 	const struct policy_store policy_store = {.documents = registry_store.documents};
 	const struct policy_limits policy_limits = {.device_defaults = true};
-	const struct registry_hooks registry_hooks = {.ctx = hub, .fetch = hook_fetch};
+	const struct registry_hooks registry_hooks = {
+	        .ctx = hub,
+	        .access_make = hook_access_make,
+	        .access_version = hook_access_version,
+	        .access_fresh = hook_access_fresh,
+	        .may_connect = hook_may_connect,
+	        .fetch = hook_fetch,
+	};
 	const struct outbound_limits outbound_limits = outbound_limits_of(hub->cfg);
 	struct registry_limits registry_limits = registry_limits_of(hub->cfg);
 	struct telemetry_store telemetry_store = storage_telemetry(hub->storage);

@@ -49,6 +49,9 @@ struct access_source {
 	struct slice scope;    /* of an access key: JSON object, empty: not narrowed */
 	const char *auth_type; /* of a device: "sas", "x509Ca", …; else NULL */
 	bool enabled;
+	/* Policy documents of its own, a JSON array, as a custom authoriser gives them; may be
+	 * empty. kind is ENTITY_AUTHORIZER then and id the principal's name. */
+	struct slice documents;
 };
 
 #endif

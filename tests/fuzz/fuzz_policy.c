@@ -48,7 +48,7 @@ static void check_device(struct slice id, struct slice topic)
 	assert(p);
 	/* The ids that there can be hold no wildcard of MQTT and are not empty. */
 	if (id.n > 0 && !memchr(id.p, '#', id.n) && !memchr(id.p, '+', id.n)) {
-		assert(policy_may_publish(p, topic) == own(topic, id));
+		assert(policy_may_publish(p, topic, false) == own(topic, id));
 		assert(policy_may_subscribe(p, topic) == (filter.n > 0 && own(filter, id)));
 	}
 	principal_unref(p);
@@ -75,11 +75,11 @@ static void check_others(struct slice topic)
 	struct principal *token = principal_new(PRINCIPAL_TOKEN, SLICE_LIT("t"), none);
 	bool plain_filter = filter.n > 0 && filter.p[0] != '$';
 	assert(key && anybody && token);
-	assert(policy_may_publish(anybody, topic) == open_to_all(topic));
+	assert(policy_may_publish(anybody, topic, false) == open_to_all(topic));
 	assert(policy_may_subscribe(anybody, topic) == open_to_all(filter));
 	assert(policy_may_subscribe(key, topic) == plain_filter);
-	assert(!policy_may_publish(token, topic) && !policy_may_subscribe(token, topic));
-	if (policy_may_publish(key, topic)) {
+	assert(!policy_may_publish(token, topic, false) && !policy_may_subscribe(token, topic));
+	if (policy_may_publish(key, topic, false)) {
 		struct slice rest = slice_from(topic, sizeof("devices/") - 1);
 		const uint8_t *slash = memchr(rest.p, '/', rest.n);
 		assert(slice_has_prefix(topic, SLICE_LIT("devices/")) && slash);

@@ -48,7 +48,7 @@ static bool hook_claimed_id(void *ctx HF_UNUSED, struct slice username, struct s
 static bool hook_may_publish(
         void *ctx HF_UNUSED, const struct principal *p, struct slice topic, bool retain HF_UNUSED)
 {
-	return policy_may_publish(p, topic);
+	return policy_may_publish(p, topic, false);
 }
 static bool hook_may_subscribe(void *ctx HF_UNUSED, const struct principal *p, struct slice filter)
 {

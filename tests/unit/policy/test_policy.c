@@ -165,7 +165,7 @@ static bool mqtt_expected(int action, enum principal_kind kind, const char *id, 
 
 static bool ask(int action, const struct principal *p, const char *topic)
 {
-	return action == PUBLISH ? policy_may_publish(p, slice_str(topic))
+	return action == PUBLISH ? policy_may_publish(p, slice_str(topic), false)
 	                         : policy_may_subscribe(p, slice_str(topic));
 }
 
@@ -294,7 +294,7 @@ START_TEST(filters_are_judged_by_what_they_match)
 		        "'%s' as %s", filters[i].filter, filters[i].id);
 	}
 	ck_assert(!policy_may_subscribe(NULL, SLICE_LIT("x")));
-	ck_assert(!policy_may_publish(NULL, SLICE_LIT("x")));
+	ck_assert(!policy_may_publish(NULL, SLICE_LIT("x"), false));
 }
 END_TEST
 
@@ -331,8 +331,8 @@ START_TEST(topics_are_judged)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(topics); i++) {
 		_cleanup_principal_ struct principal *p = someone(topics[i].kind, "d", 0xff);
-		ck_assert_msg(
-		        policy_may_publish(p, slice_str(topics[i].topic)) == topics[i].allowed,
+		ck_assert_msg(policy_may_publish(p, slice_str(topics[i].topic), false) ==
+		                topics[i].allowed,
 		        "'%s' as %s", topics[i].topic, principal_kind_name(topics[i].kind));
 	}
 }
