@@ -107,6 +107,8 @@ CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
 UNIT_WITH_hall := net outbound broker registry policy storage ingest api
 UNIT_WITH_api := net broker registry policy storage ingest
 UNIT_WITH_broker := storage
+UNIT_WITH_registry := storage
+UNIT_WITH_policy := storage
 UNIT_WITH_ingest := net broker registry policy storage
 
 .SECONDEXPANSION:

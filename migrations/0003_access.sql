@@ -143,9 +143,9 @@ CREATE FUNCTION holdfast.notify_document() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
 	IF TG_OP = 'DELETE' THEN
-		PERFORM pg_notify('holdfast_changes', 'g' || OLD.kind || ' ' || OLD.document_key || ' ' || OLD.name);
+		PERFORM pg_notify('holdfast_changes', 'g' || OLD.kind::text || ' ' || OLD.document_key || ' ' || OLD.name);
 	ELSE
-		PERFORM pg_notify('holdfast_changes', 'c' || NEW.kind || ' ' || NEW.document_key || ' ' || NEW.name);
+		PERFORM pg_notify('holdfast_changes', 'c' || NEW.kind::text || ' ' || NEW.document_key || ' ' || NEW.name);
 	END IF;
 	RETURN NULL;
 END $$;
@@ -169,7 +169,7 @@ BEGIN
 		SELECT d.name INTO name FROM holdfast.documents d WHERE document_key = link.subject;
 	END IF;
 	IF name IS NOT NULL THEN
-		PERFORM pg_notify('holdfast_changes', 'c' || link.subject_kind || ' ' || link.subject || ' ' || name);
+		PERFORM pg_notify('holdfast_changes', 'c' || link.subject_kind::text || ' ' || link.subject || ' ' || name);
 	END IF;
 	RETURN NULL;
 END $$;

@@ -7,7 +7,7 @@
 
 #define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
 
-/* Parameters $1 to $4. */
+/* Parameters $1 to $5. */
 static int put_record(const struct storage *s, struct pg_params *p,
         const struct access_key_record *r, struct wrapped_key keys[2])
 {
@@ -21,6 +21,7 @@ static int put_record(const struct storage *s, struct pg_params *p,
 	pg_put_i32(p, (int32_t)r->perms);
 	pg_put_bytes(p, keys[0].slice);
 	pg_put_bytes(p, keys[1].slice);
+	pg_put_text(p, r->scope);
 	return 0;
 }
 
@@ -42,10 +43,10 @@ static int access_key_insert(void *ctx, struct access_key_record *r)
 	int err = put_record(s, &p, r, keys);
 
 	if (err == 0)
-		err = pool_call(s,
+		err = pool_write(s,
 		        "INSERT INTO holdfast.access_keys"
-		        " (name, perms, primary_key, secondary_key, etag)"
-		        " VALUES ($1, $2, $3, $4, to_hex(nextval('holdfast.etag_seq')))"
+		        " (name, perms, primary_key, secondary_key, scope, etag)"
+		        " VALUES ($1, $2, $3, $4, $5::json, to_hex(nextval('holdfast.etag_seq')))"
 		        " RETURNING etag, created_at, updated_at",
 		        &p, &res);
 	return err < 0 ? err : read_given(res, r);
@@ -147,10 +148,10 @@ static int access_key_update(void *ctx, struct access_key_record *r, struct stor
 	if (err < 0)
 		return err;
 	pg_put_text(&p, demanded_etag(match));
-	err = pool_call(s,
+	err = pool_write(s,
 	        "UPDATE holdfast.access_keys SET perms = $2, primary_key = $3, secondary_key = $4,"
-	        " etag = to_hex(nextval('holdfast.etag_seq')), updated_at = now()"
-	        " WHERE name = $1 AND ($5::text IS NULL OR etag = $5)"
+	        " scope = $5::json, etag = to_hex(nextval('holdfast.etag_seq')),"
+	        " updated_at = now() WHERE name = $1 AND ($6::text IS NULL OR etag = $6)"
 	        " RETURNING etag, created_at, updated_at",
 	        &p, &res);
 	if (err == 0 && PQntuples(res) == 0)
@@ -166,7 +167,7 @@ static int access_key_delete(void *ctx, const char *name, struct store_match mat
 
 	pg_put_text(&p, name);
 	pg_put_text(&p, demanded_etag(match));
-	int err = pool_call(s,
+	int err = pool_write(s,
 	        "DELETE FROM holdfast.access_keys"
 	        " WHERE name = $1 AND ($2::text IS NULL OR etag = $2) RETURNING name",
 	        &p, &res);

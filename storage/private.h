@@ -80,6 +80,22 @@ int pool_take(struct storage *s, struct pg *ret);
 void pool_give(struct storage *s, struct pg *pg);
 /* One statement on a connection of the pool: pg_exec's results. */
 int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret);
+
+/* ---- write.c ---- */
+
+/* Statements of one transaction, made on behalf of audit_actor() in one round trip; *ret is the
+ * last one's result. pool_call's errors; ERR_EXISTS. */
+#define WRITE_STEPS 3
+struct pg_step {
+	const char *sql;
+	const struct pg_params *params;
+};
+int pool_write_all(struct storage *s, const struct pg_step *steps, unsigned n, PGresult **ret);
+/* The same of one statement. */
+int pool_write(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret);
+
+/* ---- storage.c ---- */
+
 /* A lane waits: ms, or until the stop is due. */
 void storage_pause(const struct storage *s, unsigned ms);
 
@@ -171,6 +187,9 @@ void upkeep_presence(struct upkeep *u, uint64_t device_key, bool connected, int6
 void devices_port(struct registry_store *port);
 void access_keys_port(struct registry_store *port);
 void tokens_port(struct registry_store *port);
+/* documents.c, links.c */
+void documents_port(struct document_store *port);
+void links_port(struct document_store *port);
 int telemetry_query_run(void *ctx, const struct telemetry_query *q,
         int (*item)(const struct telemetry_item *it, void *arg), void *arg);
 
@@ -190,17 +209,32 @@ int data_key_wrap(const struct storage *s, uint64_t device_key, int64_t key_id,
 int data_key_unwrap(const struct storage *s, uint64_t device_key, int64_t key_id,
         struct slice wrapped, uint8_t key[static CRYPTO_KEY_LEN]);
 
-/* Columns of a device or an access key, in the order of the records below. */
+/* What hangs on a subject, as access.h says, in an order that stays. */
+#define LINK_LINES(kind, subject)                                                                  \
+	"(SELECT string_agg(l.letter::text || ' ' || l.value || E'\\n', '' ORDER BY l.letter,"     \
+	" l.value) FROM holdfast.links l WHERE l.subject_kind = " kind " AND l.subject = " subject \
+	")"
+
+/* Columns of a device, an access key or a document, in the order of the records below. */
 #define DEVICE_COLUMNS                                                                     \
 	"d.device_key, d.id, d.generation_id, d.etag, d.enabled, d.status_reason, d.auth," \
 	" d.primary_key, d.secondary_key, d.secret_mac, d.tags::text, d.created_at,"       \
-	" d.updated_at, coalesce(p.connected, false), p.connected_at, p.last_activity_at"
+	" d.updated_at, coalesce(p.connected, false), p.connected_at, p.last_activity_at," \
+	" d.parent_key, d.auth_public::text, " LINK_LINES("'d'", "d.device_key")
 #define DEVICE_FROM \
 	"holdfast.devices d LEFT JOIN holdfast.presence p ON p.device_key = d.device_key"
-#define ACCESS_KEY_COLUMNS "name, perms, etag, primary_key, secondary_key, created_at, updated_at"
+#define ACCESS_KEY_COLUMNS \
+	"name, perms, etag, primary_key, secondary_key, created_at, updated_at, scope::text"
+#define DOCUMENT_COLUMNS                                                                      \
+	"o.kind::text, o.name, o.etag, o.doc::text, o.created_at, o.updated_at, " LINK_LINES( \
+	        "o.kind", "o.document_key")
 /* 0; ERR_CORRUPT: the keys do not unwrap, or a value cannot be ours; ERR_NOMEM. */
 int device_read(const struct storage *s, const PGresult *r, int row, struct device_record *ret);
 int access_key_read(
         const struct storage *s, const PGresult *r, int row, struct access_key_record *ret);
+/* A column of text or JSON, malloc'ed; NULL where it is null. 0 or ERR_NOMEM. */
+int row_copy_text(const PGresult *r, int row, int col, char **ret);
+/* documents.c. 0; ERR_CORRUPT; ERR_NOMEM. */
+int document_read(const PGresult *r, int row, struct document *ret);
 
 #endif

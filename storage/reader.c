@@ -17,7 +17,7 @@
 #define ARRAY_CAP (8u * 1024 * 1024)
 
 /* What waits, by kind. */
-enum kind { DEVICES, KEYS, LOADS, QUEUES, KINDS };
+enum kind { DEVICES, KEYS, CERTIFICATES, LOADS, QUEUES, KINDS };
 
 struct queue {
 	struct mail *first, **end;
@@ -81,7 +81,11 @@ static void take_lookup(struct mail *m)
 {
 	struct identity_lookup *l = container_of(m, struct identity_lookup, mail);
 
-	take(l->store.owner, l->kind == ENTITY_KEY ? KEYS : DEVICES, m);
+	enum kind kind = l->kind == ENTITY_KEY  ? KEYS
+	        : l->kind == ENTITY_CERTIFICATE ? CERTIFICATES
+	                                        : DEVICES;
+
+	take(l->store.owner, kind, m);
 }
 
 static void take_load(struct mail *m)
@@ -196,12 +200,23 @@ static void refuse(const struct group *g, enum kind kind)
 
 /* ---- look-ups ---- */
 
-static int lookup_query(struct reader *r, const struct group *g, bool keys, PGresult **ret)
+/* What is asked of each kind, and which column has the id. */
+static const struct {
+	const char *sql;
+	int id_column;
+} lookups[] = {
+        [DEVICES] = {"SELECT " DEVICE_COLUMNS " FROM " DEVICE_FROM " WHERE d.id = ANY($1::text[])",
+                1},
+        [KEYS] = {"SELECT " ACCESS_KEY_COLUMNS
+                  " FROM holdfast.access_keys WHERE name = ANY($1::text[])",
+                0},
+        [CERTIFICATES] = {"SELECT " DOCUMENT_COLUMNS " FROM holdfast.documents o"
+                          " WHERE o.kind = 'c' AND o.name = ANY($1::text[])",
+                1},
+};
+
+static int lookup_query(struct reader *r, const struct group *g, enum kind kind, PGresult **ret)
 {
-	static const char devices_sql[] = "SELECT " DEVICE_COLUMNS " FROM " DEVICE_FROM
-	                                  " WHERE d.id = ANY($1::text[])";
-	static const char keys_sql[] = "SELECT " ACCESS_KEY_COLUMNS
-	                               " FROM holdfast.access_keys WHERE name = ANY($1::text[])";
 	struct buf ids;
 	struct pg_params p = {0};
 
@@ -212,8 +227,7 @@ static int lookup_query(struct reader *r, const struct group *g, bool keys, PGre
 	if (err == 0) {
 		pg_array_finish(&ids, PG_TEXT, g->n);
 		pg_put_array(&p, PG_TEXT_ARRAY, &ids);
-		err = pg_exec(&r->pg, keys ? keys_sql : devices_sql, &p,
-		        clock_ms() + r->s->lookup_ms, ret);
+		err = pg_exec(&r->pg, lookups[kind].sql, &p, clock_ms() + r->s->lookup_ms, ret);
 	}
 	buf_free(&ids);
 	return err;
@@ -227,17 +241,24 @@ static int find_row(const PGresult *res, int column, const char *id)
 	return -1;
 }
 
-static void answer_from(struct reader *r, const struct group *g, bool keys, const PGresult *res)
+static int read_found(
+        struct reader *r, enum kind kind, const PGresult *res, int row, struct identity_lookup *l)
+{
+	switch (kind) {
+	case KEYS: return access_key_read(r->s, res, row, &l->key);
+	case CERTIFICATES: return document_read(res, row, &l->certificate);
+	default: return device_read(r->s, res, row, &l->device);
+	}
+}
+
+static void answer_from(
+        struct reader *r, const struct group *g, enum kind kind, const PGresult *res)
 {
 	for (unsigned i = 0; i < g->n; i++) {
 		struct identity_lookup *l = g->lookups[i];
-		int row = find_row(res, keys ? 0 : 1, l->id);
-		int err = ERR_NOT_FOUND;
+		int row = find_row(res, lookups[kind].id_column, l->id);
+		int err = row >= 0 ? read_found(r, kind, res, row, l) : ERR_NOT_FOUND;
 
-		if (row >= 0 && keys)
-			err = access_key_read(r->s, res, row, &l->key);
-		else if (row >= 0)
-			err = device_read(r->s, res, row, &l->device);
 		if (err == ERR_CORRUPT)
 			log_error("the keys of an identity in the database were altered",
 			        F_STR("id", l->id));
@@ -248,10 +269,10 @@ static void answer_from(struct reader *r, const struct group *g, bool keys, cons
 static int serve_lookups(struct reader *r, const struct group *g, enum kind kind)
 {
 	_cleanup_result_ PGresult *res = NULL;
-	int err = lookup_query(r, g, kind == KEYS, &res);
+	int err = lookup_query(r, g, kind, &res);
 
 	if (err == 0)
-		answer_from(r, g, kind == KEYS, res);
+		answer_from(r, g, kind, res);
 	return err;
 }
 

@@ -1,9 +1,11 @@
 /* Rows of devices and access keys to records and back; keys leave and enter the database wrapped.
  */
+#include <stdlib.h>
+
 #include "server/base/err.h"
 #include "storage/private.h"
 
-#define OWNER_NAME_MAX (DEVICE_ID_MAX + GENERATION_ID_LEN + 2)
+#define OWNER_NAME_MAX (MODULE_ID_MAX + GENERATION_ID_LEN + 2)
 
 /* A device's key belongs to a generation of it. */
 static struct wrap_owner device_owner(
@@ -15,12 +17,23 @@ static struct wrap_owner device_owner(
 	        .purpose = "device-key", .name = slice_make(name, (size_t)n), .which = which};
 }
 
-/* An access key's belong to its permissions too: whoever can write to the database cannot widen a
- * key that he has. */
-static struct wrap_owner access_key_owner(const struct access_key_record *r, enum which_key which)
+#define KEY_OWNER_MAX (KEY_NAME_MAX + 1 + CRYPTO_HASH_LEN)
+
+/* An access key's belong to its permissions and scope too: whoever can write to the database cannot
+ * widen a key that he has. */
+static struct wrap_owner access_key_owner(
+        const struct access_key_record *r, enum which_key which, uint8_t name[static KEY_OWNER_MAX])
 {
+	size_t n = strlen(r->name);
+
+	memcpy(name, r->name, n);
+	if (r->scope) { /* no name holds this byte */
+		name[n++] = '/';
+		crypto_sha256(slice_str(r->scope), name + n);
+		n += CRYPTO_HASH_LEN;
+	}
 	return (struct wrap_owner){.purpose = "access-key",
-	        .name = slice_str(r->name),
+	        .name = slice_make(name, n),
 	        .number = r->perms,
 	        .which = which};
 }
@@ -64,7 +77,8 @@ int device_key_wrap(const struct storage *s, const struct device_record *r,
 int access_key_wrap(const struct storage *s, const struct access_key_record *r,
         const struct sym_key *key, enum which_key which, struct wrapped_key *ret)
 {
-	struct wrap_owner owner = access_key_owner(r, which);
+	uint8_t name[KEY_OWNER_MAX];
+	struct wrap_owner owner = access_key_owner(r, which, name);
 
 	return wrap(s, &owner, key, ret);
 }
@@ -99,12 +113,24 @@ static int64_t time_or_zero(const PGresult *r, int row, int col)
 	return PQgetisnull(r, row, col) ? 0 : pg_get_time(r, row, col);
 }
 
-static int read_tags(const PGresult *r, int row, struct device_record *ret)
+int row_copy_text(const PGresult *r, int row, int col, char **ret)
 {
-	struct slice tags = pg_get_bytes(r, row, 10);
+	struct slice s = pg_get_bytes(r, row, col);
+	char *text = s.p ? strndup((const char *)s.p, s.n) : NULL;
 
-	ret->tags = strndup(tags.n ? (const char *)tags.p : "", tags.n);
-	return ret->tags ? 0 : ERR_NOMEM;
+	if (s.p && !text)
+		return ERR_NOMEM;
+	*ret = text;
+	return 0;
+}
+
+static int read_texts(const PGresult *r, int row, struct device_record *ret)
+{
+	int err = row_copy_text(r, row, 10, &ret->tags);
+
+	if (err == 0)
+		err = row_copy_text(r, row, 17, &ret->auth_public);
+	return err < 0 ? err : row_copy_text(r, row, 18, &ret->links);
 }
 
 /* What the hub wrote always fits; what somebody else wrote may be anything. */
@@ -123,7 +149,7 @@ static int read_device_columns(
 	        !pg_get_text(r, row, 2, ret->generation_id, sizeof(ret->generation_id)) ||
 	        !pg_get_text(r, row, 3, ret->etag, sizeof(ret->etag)) ||
 	        !pg_get_text(r, row, 5, ret->status_reason, sizeof(ret->status_reason)) ||
-	        (auth != DEVICE_AUTH_SAS && auth != DEVICE_AUTH_SECRET) ||
+	        auth < DEVICE_AUTH_SAS || auth > DEVICE_AUTH_JWT ||
 	        (mac.p && mac.n != sizeof(ret->secret_mac)))
 		return ERR_CORRUPT;
 	if (mac.p)
@@ -133,6 +159,7 @@ static int read_device_columns(
 	ret->connected = pg_get_bool(r, row, 13);
 	ret->connected_us = time_or_zero(r, row, 14);
 	ret->last_activity_us = time_or_zero(r, row, 15);
+	ret->parent_key = PQgetisnull(r, row, 16) ? 0 : (uint64_t)pg_get_i64(r, row, 16);
 	owner = device_owner(ret, WHICH_PRIMARY, name);
 	int err = unwrap(s, &owner, pg_get_bytes(r, row, 7), &ret->primary);
 	owner.which = WHICH_SECONDARY;
@@ -145,7 +172,7 @@ int device_read(const struct storage *s, const PGresult *r, int row, struct devi
 	int err = read_device_columns(s, r, row, &d);
 
 	if (err == 0)
-		err = read_tags(r, row, &d);
+		err = read_texts(r, row, &d);
 	if (err == 0)
 		*ret = d;
 	else
@@ -153,24 +180,37 @@ int device_read(const struct storage *s, const PGresult *r, int row, struct devi
 	return err;
 }
 
+static int read_key_columns(
+        const struct storage *s, const PGresult *r, int row, struct access_key_record *ret)
+{
+	uint8_t name[KEY_OWNER_MAX];
+
+	ret->perms = (uint32_t)pg_get_i32(r, row, 1);
+	if (!pg_get_text(r, row, 0, ret->name, sizeof(ret->name)) ||
+	        !pg_get_text(r, row, 2, ret->etag, sizeof(ret->etag)) ||
+	        ret->perms & ~(uint32_t)PERM_ALL_KEY)
+		return ERR_CORRUPT;
+	ret->created_us = pg_get_time(r, row, 5);
+	ret->updated_us = pg_get_time(r, row, 6);
+	int err = row_copy_text(r, row, 7, &ret->scope);
+	if (err < 0)
+		return err;
+	struct wrap_owner owner = access_key_owner(ret, WHICH_PRIMARY, name);
+	err = unwrap(s, &owner, pg_get_bytes(r, row, 3), &ret->primary);
+	owner.which = WHICH_SECONDARY;
+	return err < 0 ? err : unwrap(s, &owner, pg_get_bytes(r, row, 4), &ret->secondary);
+}
+
 int access_key_read(
         const struct storage *s, const PGresult *r, int row, struct access_key_record *ret)
 {
-	struct access_key_record k = {.perms = (uint32_t)pg_get_i32(r, row, 1)};
+	struct access_key_record k = {0};
+	int err = read_key_columns(s, r, row, &k);
 
-	if (!pg_get_text(r, row, 0, k.name, sizeof(k.name)) ||
-	        !pg_get_text(r, row, 2, k.etag, sizeof(k.etag)) ||
-	        k.perms & ~(uint32_t)PERM_ALL_KEY)
-		return ERR_CORRUPT;
-	k.created_us = pg_get_time(r, row, 5);
-	k.updated_us = pg_get_time(r, row, 6);
-	struct wrap_owner owner = access_key_owner(&k, WHICH_PRIMARY);
-	int err = unwrap(s, &owner, pg_get_bytes(r, row, 3), &k.primary);
-	owner.which = WHICH_SECONDARY;
-	if (err == 0)
-		err = unwrap(s, &owner, pg_get_bytes(r, row, 4), &k.secondary);
 	if (err == 0)
 		*ret = k;
-	access_key_record_done(&k);
+	else
+		access_key_record_done(&k);
+	crypto_wipe(&k, sizeof(k));
 	return err;
 }

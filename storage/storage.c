@@ -357,6 +357,9 @@ struct registry_store storage_registry(struct storage *s)
 	devices_port(&port);
 	access_keys_port(&port);
 	tokens_port(&port);
+	port.documents.ctx = s;
+	documents_port(&port.documents);
+	links_port(&port.documents);
 	return port;
 }
 

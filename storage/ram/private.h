@@ -83,6 +83,9 @@ struct ram_store {
 	struct ram_array devices;     /* struct device_record, ordered by id */
 	struct ram_array access_keys; /* struct access_key_record, ordered by name */
 	struct ram_array tokens, idempotency, qos2, rows, waiting;
+	struct ram_array documents; /* struct document, ordered by kind and name */
+	struct ram_array links;     /* struct link_row, ordered by id */
+	uint64_t next_link;
 	/* sessions.c; gone: device keys that do not exist any more */
 	struct ram_array sessions, subs, queued, retained, gone;
 	bool crashed;
@@ -99,6 +102,19 @@ void *ram_array_add(struct ram_array *a, size_t size);
 /* The same, at index i. */
 void *ram_array_insert(struct ram_array *a, size_t i, size_t size);
 void ram_array_remove(struct ram_array *a, size_t i, size_t size);
+
+/* A call: locks, false where the store plays an absent database; unlocks, its result. */
+bool ram_enter(struct ram_store *s);
+int ram_leave(struct ram_store *s, int err);
+bool ram_matches(struct store_match match, const char *etag);
+void ram_give_etag(struct ram_store *s, char etag[static ETAG_LEN + 1]);
+/* While the mutex is held. */
+bool ram_has_device(struct ram_store *s, const char *id);
+/* As access.h says, malloc'ed; NULL: nothing hangs on it. */
+char *ram_links(struct ram_store *s, enum entity kind, const char *subject);
+void ram_links_gone(struct ram_store *s, enum entity kind, const char *subject);
+int ram_document_get(struct ram_store *s, enum entity kind, const char *name, struct document *ret);
+void ram_documents_free(struct ram_store *s);
 
 void ram_mac(void *ctx, const char *purpose, struct slice in, uint8_t out[static 32]);
 /* Answers the look-up; the mutex is held. */

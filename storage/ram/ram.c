@@ -87,6 +87,7 @@ void ram_free(struct ram_store *s)
 	free_rows(s);
 	free_registry(s);
 	ram_sessions_free(s);
+	ram_documents_free(s);
 	free(s->devices.items);
 	free(s->access_keys.items);
 	free(s->tokens.items);

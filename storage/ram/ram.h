@@ -16,6 +16,7 @@ struct ram_store *ram_new(void); /* empty, available, feed fresh; NULL when out 
 void ram_free(struct ram_store *s);
 
 struct registry_store ram_registry(struct ram_store *s);
+struct document_store ram_documents(struct ram_store *s); /* ram_registry has it too */
 struct telemetry_store ram_telemetry(struct ram_store *s);
 struct session_store ram_sessions(struct ram_store *s);
 

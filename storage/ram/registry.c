@@ -47,35 +47,75 @@ static struct access_key_record *key_at(struct ram_store *s, size_t i)
 	return (struct access_key_record *)s->access_keys.items + i;
 }
 
+static int copy_text(const char *from, char **ret)
+{
+	*ret = from ? strdup(from) : NULL;
+	return from && !*ret ? ERR_NOMEM : 0;
+}
+
+/* Without its links. */
 static int copy_device(const struct device_record *from, struct device_record *ret)
 {
-	char *tags = from->tags ? strdup(from->tags) : NULL;
+	char *tags = NULL, *public = NULL;
 
-	if (from->tags && !tags)
+	if (copy_text(from->tags, &tags) < 0 || copy_text(from->auth_public, &public) < 0) {
+		free(tags);
 		return ERR_NOMEM;
+	}
 	*ret = *from;
 	ret->tags = tags;
+	ret->auth_public = public;
+	ret->links = NULL;
 	return 0;
 }
 
-static bool matches(struct store_match match, const char *etag)
+static int give_device(
+        struct ram_store *s, const struct device_record *from, struct device_record *ret)
+{
+	int err = copy_device(from, ret);
+
+	if (err == 0)
+		ret->links = ram_links(s, ENTITY_DEVICE, ret->id);
+	return err;
+}
+
+static int copy_key(const struct access_key_record *from, struct access_key_record *ret)
+{
+	char *scope = NULL;
+	int err = copy_text(from->scope, &scope);
+
+	if (err == 0) {
+		*ret = *from;
+		ret->scope = scope;
+	}
+	return err;
+}
+
+bool ram_has_device(struct ram_store *s, const char *id)
+{
+	size_t i;
+
+	return find_device(s, id, &i);
+}
+
+bool ram_matches(struct store_match match, const char *etag)
 {
 	return !match.etag || strcmp(match.etag, "*") == 0 || strcmp(match.etag, etag) == 0;
 }
 
-static void give_etag(struct ram_store *s, char etag[static ETAG_LEN + 1])
+void ram_give_etag(struct ram_store *s, char etag[static ETAG_LEN + 1])
 {
 	snprintf(etag, ETAG_LEN + 1, "%" PRIx64, s->next_etag++);
 }
 
 /* Locks; false where the store plays an absent database. */
-static bool enter(struct ram_store *s)
+bool ram_enter(struct ram_store *s)
 {
 	pthread_mutex_lock(&s->mutex);
 	return s->available;
 }
 
-static int leave(struct ram_store *s, int err)
+int ram_leave(struct ram_store *s, int err)
 {
 	err = s->available ? err : ERR_UNAVAILABLE;
 	pthread_mutex_unlock(&s->mutex);
@@ -98,10 +138,11 @@ void ram_lookup_answer(struct ram_store *s, struct identity_lookup *l)
 	if (!s->available) {
 		l->err = ERR_UNAVAILABLE;
 	} else if (l->kind == ENTITY_KEY && find_key(s, l->id, &i)) {
-		l->key = *key_at(s, i);
-		l->err = 0;
+		l->err = copy_key(key_at(s, i), &l->key);
 	} else if (l->kind == ENTITY_DEVICE && find_device(s, l->id, &i)) {
-		l->err = copy_device(device_at(s, i), &l->device);
+		l->err = give_device(s, device_at(s, i), &l->device);
+	} else if (l->kind == ENTITY_CERTIFICATE) {
+		l->err = ram_document_get(s, l->kind, l->id, &l->certificate);
 	}
 	mail_post(l->reply_to, &l->mail);
 }
@@ -137,11 +178,21 @@ static int insert_device_at(struct ram_store *s, size_t i, struct device_record 
 {
 	uint8_t generation[GENERATION_ID_LEN / 2];
 	struct device_record copy;
+	size_t parent;
 
+	r->parent_key = 0;
+	if (strchr(r->id, '/')) {
+		char device[MODULE_ID_MAX + 1];
+
+		snprintf(device, sizeof(device), "%.*s", (int)strcspn(r->id, "/"), r->id);
+		if (!find_device(s, device, &parent))
+			return ERR_NOT_FOUND;
+		r->parent_key = device_at(s, parent)->device_key;
+	}
 	r->device_key = s->next_key++;
 	crypto_random(generation, sizeof(generation));
 	crypto_hex_encode(slice_make(generation, sizeof(generation)), r->generation_id);
-	give_etag(s, r->etag);
+	ram_give_etag(s, r->etag);
 	r->created_us = r->updated_us = clock_wall_us();
 	int err = copy_device(r, &copy);
 	if (err < 0)
@@ -161,9 +212,9 @@ static int device_insert(void *ctx, struct device_record *r)
 	int err = 0;
 	size_t i;
 
-	if (enter(s))
+	if (ram_enter(s))
 		err = find_device(s, r->id, &i) ? ERR_EXISTS : insert_device_at(s, i, r);
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static int device_get(void *ctx, const char *id, struct device_record *ret)
@@ -172,9 +223,9 @@ static int device_get(void *ctx, const char *id, struct device_record *ret)
 	int err = 0;
 	size_t i;
 
-	if (enter(s))
-		err = find_device(s, id, &i) ? copy_device(device_at(s, i), ret) : ERR_NOT_FOUND;
-	return leave(s, err);
+	if (ram_enter(s))
+		err = find_device(s, id, &i) ? give_device(s, device_at(s, i), ret) : ERR_NOT_FOUND;
+	return ram_leave(s, err);
 }
 
 static int device_key(void *ctx, const char *id, uint64_t *ret)
@@ -183,32 +234,53 @@ static int device_key(void *ctx, const char *id, uint64_t *ret)
 	int err = 0;
 	size_t i;
 
-	if (enter(s)) {
+	if (ram_enter(s)) {
 		err = find_device(s, id, &i) ? 0 : ERR_NOT_FOUND;
 		if (err == 0)
 			*ret = device_at(s, i)->device_key;
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
-static int device_list(
-        void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
+/* Devices, or the modules of that device. */
+static bool is_listed(const struct device_record *r, const char *device)
+{
+	size_t n = device ? strlen(device) : 0;
+
+	if (!device)
+		return !r->parent_key;
+	return r->parent_key && strncmp(r->id, device, n) == 0 && r->id[n] == '/';
+}
+
+static int list_records(struct ram_store *s, const char *device, const char *after,
+        struct device_record *list, unsigned limit, unsigned *ret_n)
+{
+	unsigned n = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < s->devices.n && n < limit; i++) {
+		const struct device_record *r = device_at(s, i);
+
+		if (!is_listed(r, device) || (after && strcmp(r->id, after) <= 0))
+			continue;
+		err = give_device(s, r, &list[n]);
+		n += err == 0;
+	}
+	*ret_n = n;
+	return err;
+}
+
+static int module_list(void *ctx, const char *device, const char *after, unsigned limit,
+        struct device_record **ret, unsigned *ret_n)
 {
 	struct ram_store *s = ctx;
 	struct device_record *list = calloc(limit ? limit : 1, sizeof(*list));
 	unsigned n = 0;
 	int err = list ? 0 : ERR_NOMEM;
-	size_t i = 0;
 
-	if (enter(s) && list) {
-		if (after && find_device(s, after, &i))
-			i++;
-		for (; err == 0 && i < s->devices.n && n < limit; i++) {
-			err = copy_device(device_at(s, i), &list[n]);
-			n += err == 0;
-		}
-	}
-	err = leave(s, err);
+	if (ram_enter(s) && list)
+		err = list_records(s, device, after, list, limit, &n);
+	err = ram_leave(s, err);
 	if (err == 0) {
 		*ret = list;
 		*ret_n = n;
@@ -220,6 +292,12 @@ static int device_list(
 	return err;
 }
 
+static int device_list(
+        void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
+{
+	return module_list(ctx, NULL, after, limit, ret, ret_n);
+}
+
 static int update_device(struct ram_store *s, struct device_record *r, struct store_match match)
 {
 	struct device_record copy;
@@ -228,12 +306,13 @@ static int update_device(struct ram_store *s, struct device_record *r, struct st
 	if (!find_device(s, r->id, &i))
 		return ERR_NOT_FOUND;
 	struct device_record *old = device_at(s, i);
-	if (!matches(match, old->etag) || r->device_key != old->device_key)
+	if (!ram_matches(match, old->etag) || r->device_key != old->device_key)
 		return ERR_STALE;
 	memcpy(r->generation_id, old->generation_id, sizeof(r->generation_id));
+	r->parent_key = old->parent_key;
 	r->created_us = old->created_us;
 	r->updated_us = clock_wall_us();
-	give_etag(s, r->etag);
+	ram_give_etag(s, r->etag);
 	int err = copy_device(r, &copy);
 	if (err < 0)
 		return err;
@@ -247,9 +326,23 @@ static int device_update(void *ctx, struct device_record *r, struct store_match 
 	struct ram_store *s = ctx;
 	int err = 0;
 
-	if (enter(s))
+	if (ram_enter(s))
 		err = update_device(s, r, match);
-	return leave(s, err);
+	return ram_leave(s, err);
+}
+
+/* With its modules, and what hangs on them. */
+static void delete_device(struct ram_store *s, uint64_t device_key)
+{
+	for (size_t i = s->devices.n; i-- > 0;) {
+		struct device_record *r = device_at(s, i);
+
+		if (r->device_key != device_key && r->parent_key != device_key)
+			continue;
+		ram_links_gone(s, ENTITY_DEVICE, r->id);
+		device_record_done(r);
+		ram_array_remove(&s->devices, i, sizeof(*r));
+	}
 }
 
 static int device_delete(void *ctx, const char *id, struct store_match match)
@@ -258,17 +351,15 @@ static int device_delete(void *ctx, const char *id, struct store_match match)
 	int err = 0;
 	size_t i;
 
-	if (enter(s)) {
-		if (!find_device(s, id, &i)) {
+	if (ram_enter(s)) {
+		if (!find_device(s, id, &i))
 			err = ERR_NOT_FOUND;
-		} else if (!matches(match, device_at(s, i)->etag)) {
+		else if (!ram_matches(match, device_at(s, i)->etag))
 			err = ERR_STALE;
-		} else {
-			device_record_done(device_at(s, i));
-			ram_array_remove(&s->devices, i, sizeof(struct device_record));
-		}
+		else
+			delete_device(s, device_at(s, i)->device_key);
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static int device_count(void *ctx, uint64_t *ret_all, uint64_t *ret_disabled)
@@ -276,12 +367,15 @@ static int device_count(void *ctx, uint64_t *ret_all, uint64_t *ret_disabled)
 	struct ram_store *s = ctx;
 	uint64_t disabled = 0, all = 0;
 
-	if (enter(s)) {
-		all = s->devices.n;
-		for (size_t i = 0; i < s->devices.n; i++)
+	if (ram_enter(s)) {
+		for (size_t i = 0; i < s->devices.n; i++) {
+			if (device_at(s, i)->parent_key)
+				continue;
+			all++;
 			disabled += !device_at(s, i)->enabled;
+		}
 	}
-	int err = leave(s, 0);
+	int err = ram_leave(s, 0);
 	if (err == 0) {
 		*ret_all = all;
 		*ret_disabled = disabled;
@@ -300,10 +394,9 @@ static int insert_key(struct ram_store *s, struct access_key_record *r)
 	struct access_key_record *slot = ram_array_insert(&s->access_keys, i, sizeof(*slot));
 	if (!slot)
 		return ERR_NOMEM;
-	give_etag(s, r->etag);
+	ram_give_etag(s, r->etag);
 	r->created_us = r->updated_us = clock_wall_us();
-	*slot = *r;
-	return 0;
+	return copy_key(r, slot);
 }
 
 static int access_key_insert(void *ctx, struct access_key_record *r)
@@ -311,9 +404,9 @@ static int access_key_insert(void *ctx, struct access_key_record *r)
 	struct ram_store *s = ctx;
 	int err = 0;
 
-	if (enter(s))
+	if (ram_enter(s))
 		err = insert_key(s, r);
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static int access_key_get(void *ctx, const char *name, struct access_key_record *ret)
@@ -322,13 +415,10 @@ static int access_key_get(void *ctx, const char *name, struct access_key_record 
 	int err = 0;
 	size_t i;
 
-	if (enter(s)) {
-		if (find_key(s, name, &i))
-			*ret = *key_at(s, i);
-		else
-			err = ERR_NOT_FOUND;
+	if (ram_enter(s)) {
+		err = find_key(s, name, &i) ? copy_key(key_at(s, i), ret) : ERR_NOT_FOUND;
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static int access_key_list(void *ctx, const char *after, unsigned limit,
@@ -339,13 +429,13 @@ static int access_key_list(void *ctx, const char *after, unsigned limit,
 	unsigned n = 0;
 	size_t i = 0;
 
-	if (enter(s) && list) {
+	if (ram_enter(s) && list) {
 		if (after && find_key(s, after, &i))
 			i++;
 		for (; i < s->access_keys.n && n < limit; i++)
-			list[n++] = *key_at(s, i);
+			n += copy_key(key_at(s, i), &list[n]) == 0;
 	}
-	int err = leave(s, list ? 0 : ERR_NOMEM);
+	int err = ram_leave(s, list ? 0 : ERR_NOMEM);
 	if (err == 0) {
 		*ret = list;
 		*ret_n = n;
@@ -362,12 +452,17 @@ static int update_key(struct ram_store *s, struct access_key_record *r, struct s
 	if (!find_key(s, r->name, &i))
 		return ERR_NOT_FOUND;
 	struct access_key_record *old = key_at(s, i);
-	if (!matches(match, old->etag))
+	if (!ram_matches(match, old->etag))
 		return ERR_STALE;
 	r->created_us = old->created_us;
 	r->updated_us = clock_wall_us();
-	give_etag(s, r->etag);
-	*old = *r;
+	ram_give_etag(s, r->etag);
+	struct access_key_record copy;
+	int err = copy_key(r, &copy);
+	if (err < 0)
+		return err;
+	access_key_record_done(old);
+	*old = copy;
 	return 0;
 }
 
@@ -376,9 +471,9 @@ static int access_key_update(void *ctx, struct access_key_record *r, struct stor
 	struct ram_store *s = ctx;
 	int err = 0;
 
-	if (enter(s))
+	if (ram_enter(s))
 		err = update_key(s, r, match);
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static int access_key_delete(void *ctx, const char *name, struct store_match match)
@@ -387,17 +482,17 @@ static int access_key_delete(void *ctx, const char *name, struct store_match mat
 	int err = 0;
 	size_t i;
 
-	if (enter(s)) {
+	if (ram_enter(s)) {
 		if (!find_key(s, name, &i)) {
 			err = ERR_NOT_FOUND;
-		} else if (!matches(match, key_at(s, i)->etag)) {
+		} else if (!ram_matches(match, key_at(s, i)->etag)) {
 			err = ERR_STALE;
 		} else {
 			access_key_record_done(key_at(s, i));
 			ram_array_remove(&s->access_keys, i, sizeof(struct access_key_record));
 		}
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 /* ---- tokens, idempotency ---- */
@@ -408,7 +503,7 @@ static int token_get(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perm
 	struct ram_store *s = ctx;
 	int err = ERR_NOT_FOUND;
 
-	if (enter(s)) {
+	if (ram_enter(s)) {
 		const struct ram_token *t = s->tokens.items;
 
 		for (size_t i = 0; i < s->tokens.n; i++) {
@@ -420,7 +515,7 @@ static int token_get(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perm
 			err = 0;
 		}
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static struct ram_idempotency *find_answer(struct ram_store *s, const uint8_t key[static 32])
@@ -441,7 +536,7 @@ static int idempotency_get(void *ctx, struct slice key, const uint8_t request_ha
 	int err = ERR_NOT_FOUND;
 
 	ram_mac(s, "idempotency", key, hash);
-	if (enter(s)) {
+	if (ram_enter(s)) {
 		const struct ram_idempotency *a = find_answer(s, hash);
 
 		if (a && memcmp(a->request, request_hash, 32) != 0) {
@@ -454,7 +549,7 @@ static int idempotency_get(void *ctx, struct slice key, const uint8_t request_ha
 			err = 0;
 		}
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 static int idempotency_put(void *ctx, struct slice key, const uint8_t request_hash[static 32],
@@ -465,7 +560,7 @@ static int idempotency_put(void *ctx, struct slice key, const uint8_t request_ha
 	int err = 0;
 
 	ram_mac(s, "idempotency", key, hash);
-	if (enter(s) && !find_answer(s, hash)) {
+	if (ram_enter(s) && !find_answer(s, hash)) {
 		struct ram_idempotency *a = ram_array_add(&s->idempotency, sizeof(*a));
 
 		if (a) {
@@ -479,7 +574,7 @@ static int idempotency_put(void *ctx, struct slice key, const uint8_t request_ha
 			err = ERR_NOMEM;
 		}
 	}
-	return leave(s, err);
+	return ram_leave(s, err);
 }
 
 struct registry_store ram_registry(struct ram_store *s)
@@ -494,6 +589,7 @@ struct registry_store ram_registry(struct ram_store *s)
 	        .device_get = device_get,
 	        .device_key = device_key,
 	        .device_list = device_list,
+	        .module_list = module_list,
 	        .device_update = device_update,
 	        .device_delete = device_delete,
 	        .device_count = device_count,
@@ -503,6 +599,7 @@ struct registry_store ram_registry(struct ram_store *s)
 	        .access_key_update = access_key_update,
 	        .access_key_delete = access_key_delete,
 	        .token_get = token_get,
+	        .documents = ram_documents(s),
 	        .idempotency_get = idempotency_get,
 	        .idempotency_put = idempotency_put,
 	};
