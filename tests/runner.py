@@ -27,6 +27,7 @@ PR_SET_CHILD_SUBREAPER = 36
 GRACE = 10  # seconds for a suite to end after SIGTERM, and for its children to go after it
 SHOWN = 200  # lines of a failed suite's output
 UNIT_WORKERS = 3  # unit tests that run at once
+INTEG_WORKERS = 2  # of those that run a hub; wire and fault tests have the machine for themselves
 
 Suite = collections.namedtuple("Suite", "name command limit as_user env", defaults=(False, None))
 
@@ -205,57 +206,63 @@ class Runner:
             program = os.path.join(ROOT, build, "unit", name)
             if os.path.exists(program):  # else the build has failed, and has said so
                 suites.append(Suite(f"{kind}/{name}", [program], 300, as_user=True, env=env))
-        self.side_by_side(suites)
+        self.side_by_side(suites, UNIT_WORKERS)
 
-    def side_by_side(self, suites):
+    def side_by_side(self, suites, at_once):
         """Runs suites that spend much of their time waiting, a few at once. Each worker is a process,
         so that what a suite leaves behind becomes the child of the one that started it."""
         suites = [s for s in suites if self.wants(s.name)]
+        queue, numbers = os.pipe()
+        os.write(numbers, b"".join(i.to_bytes(2, "big") for i in range(len(suites))))
+        os.close(numbers)
         workers = []
         sys.stdout.flush()
-        for first in range(min(UNIT_WORKERS, len(suites))):
+        for _ in range(min(at_once, len(suites))):
             reader, writer = os.pipe()
             pid = os.fork()
             if pid == 0:
                 os.close(reader)
                 try:
-                    self.work(suites[first::UNIT_WORKERS], writer)
+                    self.work(suites, queue, writer)
                     os._exit(0)
                 finally:  # whatever happens, a worker goes no further
                     os._exit(1)
             os.close(writer)
             workers.append((pid, reader))
+        os.close(queue)
         for pid, reader in workers:
             with os.fdopen(reader) as totals:
                 words = totals.read().split()
             _, status = os.waitpid(pid, 0)
             if status != 0 or len(words) != 2:
-                self.add("a worker of the unit tests", 0, 1, 0, f"ended with status {status}")
+                self.add("a worker of the tests", 0, 1, 0, f"ended with status {status}")
                 continue
             self.passed += int(words[0])
             self.failed += int(words[1])
 
-    def work(self, suites, writer):
-        """In a worker: runs them, and tells how many tests passed and failed."""
+    def work(self, suites, queue, writer):
+        """In a worker: runs those whose numbers it draws, and tells how many tests passed and failed."""
         become_subreaper()
         self.passed = self.failed = 0
-        for suite in suites:
-            self.run(suite)
+        while number := os.read(queue, 2):
+            self.run(suites[int.from_bytes(number, "big")])
         with os.fdopen(writer, "w") as totals:
             totals.write(f"{self.passed} {self.failed}")
 
-    def executables(self, folder, limit, kind=None, env=None):
+    def executables(self, folder, limit, kind=None, env=None, at_once=1):
         kind = kind or folder
+        suites = []
         for path in sorted(glob.glob(os.path.join(ROOT, "tests", folder, "test_*"))):
             if os.access(path, os.X_OK) and not os.path.isdir(path):
                 name = f"{kind}/{os.path.basename(path)}"
-                self.run(Suite(name, [path], limit * (12 if self.soak else 1), env=env))
+                suites.append(Suite(name, [path], limit * (12 if self.soak else 1), env=env))
+        self.side_by_side(suites, at_once)
 
     def hub(self):
         return not any(map(self.wants_some, ("integ", "wire", "fault"))) or self.make("the hub", "all")
 
     def on_hub(self, env=None, suffix=""):
-        self.executables("integ", 600, "integ" + suffix, env)
+        self.executables("integ", 600, "integ" + suffix, env, INTEG_WORKERS)
         self.run(Suite("wire" + suffix, ["tests/wire/run"], 600, env=env))
         self.executables("fault", 600, "fault" + suffix, env)
 
