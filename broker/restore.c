@@ -60,7 +60,7 @@ static int take_commands(
 	return err;
 }
 
-static int take_retained(void *ctx, struct msg *m)
+static int take_retained(void *ctx, struct msg *m, struct slice device_id HF_UNUSED)
 {
 	struct restore *r = ctx;
 	bool kept = retained_restored(r->b, m);

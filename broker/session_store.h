@@ -213,7 +213,8 @@ struct session_restore {
 	int (*sub)(void *ctx, const struct sub_write *sub);
 	int (*commands)(void *ctx, uint64_t device_key, struct slice device_id,
 	        const struct queue_stats *queue);
-	int (*retained)(void *ctx, struct msg *m);
+	/* device_id: of the device that published it; empty: none did, or it is gone. */
+	int (*retained)(void *ctx, struct msg *m, struct slice device_id);
 };
 
 struct session_store {

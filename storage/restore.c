@@ -244,12 +244,13 @@ static int commands_row(struct restoring *rs, const PGresult *r)
 
 /* ---- retained messages ---- */
 
-enum { R_MAC, R_DEVICE, R_KEY, R_RECEIVED, R_EXPIRES, R_SEALED, R_WRAPPED };
+enum { R_MAC, R_DEVICE, R_KEY, R_RECEIVED, R_EXPIRES, R_SEALED, R_WRAPPED, R_ID };
 
 static const char retained_sql[] =
         "SELECT r.topic_mac, r.device_key, r.key_id, r.received_at, r.expires_at, r.sealed,"
-        " k.wrapped FROM holdfast.retained r"
+        " k.wrapped, d.id FROM holdfast.retained r"
         " LEFT JOIN holdfast.data_keys k ON k.device_key = r.device_key"
+        " LEFT JOIN holdfast.devices d ON d.device_key = r.device_key"
         " WHERE r.expires_at IS NULL OR r.expires_at > now()";
 
 static int open_retained(struct restoring *rs, const PGresult *r, struct msg **ret)
@@ -292,7 +293,7 @@ static int retained_row(struct restoring *rs, const PGresult *r)
 		rs->retained++;
 		return 0;
 	}
-	err = rs->to->retained(rs->to->ctx, m);
+	err = rs->to->retained(rs->to->ctx, m, pg_get_bytes(r, 0, R_ID));
 	msg_unref(m);
 	return err;
 }

@@ -110,6 +110,7 @@ bool ram_matches(struct store_match match, const char *etag);
 void ram_give_etag(struct ram_store *s, char etag[static ETAG_LEN + 1]);
 /* While the mutex is held. */
 bool ram_has_device(struct ram_store *s, const char *id);
+const struct device_record *ram_device_of(const struct ram_store *s, uint64_t device_key);
 /* As access.h says, malloc'ed; NULL: nothing hangs on it. */
 char *ram_links(struct ram_store *s, enum entity kind, const char *subject);
 void ram_links_gone(struct ram_store *s, enum entity kind, const char *subject);

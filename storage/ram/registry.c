@@ -91,6 +91,16 @@ static int copy_key(const struct access_key_record *from, struct access_key_reco
 	return err;
 }
 
+const struct device_record *ram_device_of(const struct ram_store *s, uint64_t device_key)
+{
+	const struct device_record *all = s->devices.items;
+
+	for (size_t i = 0; i < s->devices.n; i++)
+		if (all[i].device_key == device_key)
+			return &all[i];
+	return NULL;
+}
+
 bool ram_has_device(struct ram_store *s, const char *id)
 {
 	size_t i;

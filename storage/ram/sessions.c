@@ -515,8 +515,12 @@ static int restore(void *ctx, const struct session_restore *to)
 		err = restore_sessions(s, to);
 	if (err == 0)
 		err = restore_commands(s, to);
-	for (size_t i = 0; err == 0 && i < s->retained.n; i++)
-		err = to->retained(to->ctx, ((struct msg **)s->retained.items)[i]);
+	for (size_t i = 0; err == 0 && i < s->retained.n; i++) {
+		struct msg *m = ((struct msg **)s->retained.items)[i];
+		const struct device_record *d = ram_device_of(s, m->device_key);
+
+		err = to->retained(to->ctx, m, slice_str(d ? d->id : NULL));
+	}
 	pthread_mutex_unlock(&s->mutex);
 	return err;
 }

@@ -280,10 +280,10 @@ static int told_commands(
 	return 0;
 }
 
-static int told_retained(void *ctx HF_UNUSED, struct msg *m)
+static int told_retained(void *ctx HF_UNUSED, struct msg *m, struct slice device_id)
 {
-	tell("R %.*s=%.*s %u%d%d\n", SLICE_ARG(msg_topic(m)), SLICE_ARG(msg_payload(m)), m->qos,
-	        m->retain, m->expires);
+	tell("R %.*s=%.*s %u%d%d%s%.*s\n", SLICE_ARG(msg_topic(m)), SLICE_ARG(msg_payload(m)),
+	        m->qos, m->retain, m->expires, device_id.n ? " " : "", SLICE_ARG(device_id));
 	return 0;
 }
 

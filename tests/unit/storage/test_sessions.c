@@ -58,8 +58,8 @@ START_TEST(restores_what_was_written)
 	sx_restart();
 	const char *text = sx_restore();
 	ck_assert_msg(strncmp(text, expected, strlen(expected)) == 0, "%s", text);
-	ck_assert_ptr_nonnull(strstr(text, "R r/1=kept 110\n"));
-	ck_assert_ptr_nonnull(strstr(text, "R r/2=second 110\n"));
+	ck_assert_ptr_nonnull(strstr(text, "R r/1=kept 110 d1\n"));
+	ck_assert_ptr_nonnull(strstr(text, "R r/2=second 110 d1\n"));
 	ck_assert_ptr_null(strstr(text, "r/3"));
 	/* A callee's error ends it. */
 	ck_assert_int_eq(sx_restore_err(1), ERR_CLOSED);
@@ -255,7 +255,7 @@ START_TEST(deletes_a_device_with_what_is_its)
 	        "1/1/2/1");
 	const char *text = sx_restore();
 	ck_assert_ptr_nonnull(strstr(text, "will=w:w"));
-	ck_assert_ptr_nonnull(strstr(text, "F two 0 5\nC d2 1,1\nR r/2=r 110\n"));
+	ck_assert_ptr_nonnull(strstr(text, "F two 0 5\nC d2 1,1\nR r/2=r 110 d2\n"));
 	/* Without its data key what is left of it cannot be read: left out. */
 	fx_sql(sx.f.admin_url, "DELETE FROM holdfast.data_keys");
 	text = sx_restore();
