@@ -232,7 +232,7 @@ static void link_move(void *link, struct loop *to)
 	((struct actor *)link)->moving_to = to;
 }
 static const struct broker_link ops = {link_send, link_send_msg, link_unsent, link_pause,
-        link_resume, link_close, link_move, NULL};
+        link_resume, link_close, link_move, NULL, NULL};
 
 static void put(struct actor *a, const void *p, size_t n)
 {
