@@ -4,19 +4,22 @@
 
 /* ---- REST ---- */
 
-#define NEED_NOBODY POLICY_NEED_NOBODY, 0
-#define NEED_DEVICE POLICY_NEED_DEVICE, 0
-#define NEED_PERM_REGISTRY_READ POLICY_NEED_PERMISSION, PERM_REGISTRY_READ
-#define NEED_PERM_REGISTRY_WRITE POLICY_NEED_PERMISSION, PERM_REGISTRY_WRITE
-#define NEED_PERM_SERVICE_CONNECT POLICY_NEED_PERMISSION, PERM_SERVICE_CONNECT
-#define NEED_PERM_OWNER POLICY_NEED_PERMISSION, PERM_OWNER
+/* The words of the table that are no permissions. */
+#define NOBODY 0u
+#define DEVICE (1u << 31)
 
 static const struct policy_route routes[POLICY_OP_COUNT] = {
-#define REST(op, method, path, needs, summary) \
-	{POLICY_OP_##op, #op, #method, path, NEED_##needs, summary},
+#define REST(op, method, path, needs, summary)                        \
+	{POLICY_OP_##op, #op, #method, path,                          \
+	        (needs) == NOBODY           ? POLICY_NEED_NOBODY      \
+	                : (needs) == DEVICE ? POLICY_NEED_DEVICE      \
+	                                    : POLICY_NEED_PERMISSION, \
+	        (needs) == DEVICE ? 0 : (needs), summary},
 #include "policy/access.def"
 #undef REST
 };
+#undef NOBODY
+#undef DEVICE
 
 const struct policy_route *policy_routes(void)
 {
@@ -179,6 +182,11 @@ static const struct {
         {PERM_SERVICE_CONNECT, "ServiceConnect"},
         {PERM_DEVICE_CONNECT, "DeviceConnect"},
         {PERM_OWNER, "Owner"},
+        {PERM_SECURITY_READ, "SecurityRead"},
+        {PERM_SECURITY_WRITE, "SecurityWrite"},
+        {PERM_AUDIT_READ, "AuditRead"},
+        {PERM_TELEMETRY_READ, "TelemetryRead"},
+        {PERM_GROUP_WRITE, "GroupWrite"},
 };
 
 const char *policy_permission_name(uint32_t perm)

@@ -63,7 +63,7 @@ struct policy_route {
 	const char *method; /* "POST" */
 	const char *path;   /* "/api/v1/devices/{id}" */
 	enum policy_need_kind need;
-	uint32_t perm; /* one of enum permission where need is PERMISSION */
+	uint32_t perm; /* enum permission, where need is PERMISSION: any of them suffices */
 	const char *summary;
 };
 /* The table, POLICY_OP_COUNT rows. */

@@ -165,17 +165,26 @@ static json_t *permissions_json(uint32_t perms)
 	return TAKE_PTR(list);
 }
 
-json_t *access_key_doc_render(const struct access_key_record *r)
+static int add_keys(json_t *doc, const struct access_key_record *r)
 {
+	char text[SYM_KEY_TEXT_MAX];
+	int err = json_object_set_new(
+	        doc, "primaryKey", json_string(sym_key_text(&r->primary, text)));
+	err |= json_object_set_new(
+	        doc, "secondaryKey", json_string(sym_key_text(&r->secondary, text)));
+	crypto_wipe(text, sizeof(text));
+	return err;
+}
+
+json_t *access_key_doc_render(const struct access_key_record *r, bool keys)
+{
+	char created[CLOCK_RFC3339_LEN];
 	if (r->altered)
 		return json_pack("{s:s, s:s}", "name", r->name, "error", "integrity check failed");
-	char primary[SYM_KEY_TEXT_MAX], secondary[SYM_KEY_TEXT_MAX], created[CLOCK_RFC3339_LEN];
-	json_t *doc = json_pack("{s:s, s:o, s:s, s:s, s:{}, s:s, s:s}", "name", r->name,
-	        "permissions", permissions_json(r->perms), "primaryKey",
-	        sym_key_text(&r->primary, primary), "secondaryKey",
-	        sym_key_text(&r->secondary, secondary), "scope", "etag", r->etag, "createdTime",
+	_cleanup_json_ json_t *doc = json_pack("{s:s, s:o, s:{}, s:s, s:s}", "name", r->name,
+	        "permissions", permissions_json(r->perms), "scope", "etag", r->etag, "createdTime",
 	        clock_rfc3339(r->created_us, created));
-	crypto_wipe(primary, sizeof(primary));
-	crypto_wipe(secondary, sizeof(secondary));
-	return doc;
+	if (!doc || (keys && add_keys(doc, r) < 0))
+		return NULL;
+	return TAKE_PTR(doc);
 }

@@ -2,8 +2,8 @@
 #ifndef HF_REGISTRY_ACCESS_KEY_DOC_H
 #define HF_REGISTRY_ACCESS_KEY_DOC_H
 
-#include "server/base/doc_error.h"
 #include "registry/registry_store.h"
+#include "server/base/doc_error.h"
 
 struct access_key_doc {
 	char name[KEY_NAME_MAX + 1];
@@ -17,7 +17,7 @@ bool access_key_name_valid(struct slice name);
 int access_key_doc_read(
         const json_t *doc, struct slice name, json_t *errors, struct access_key_doc *ret);
 void access_key_doc_done(struct access_key_doc *d);
-/* NULL when out of memory. */
-json_t *access_key_doc_render(const struct access_key_record *r);
+/* keys: show them too. NULL when out of memory. */
+json_t *access_key_doc_render(const struct access_key_record *r, bool keys);
 
 #endif

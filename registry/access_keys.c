@@ -13,9 +13,9 @@ static int get(struct registry *r, struct slice name, struct access_key_record *
 	return r->store.access_key_get(r->store.ctx, text, ret);
 }
 
-static int show(const struct access_key_record *rec, json_t **ret)
+static int show(const struct access_key_record *rec, bool keys, json_t **ret)
 {
-	json_t *doc = access_key_doc_render(rec);
+	json_t *doc = access_key_doc_render(rec, keys);
 	if (!doc)
 		return ERR_NOMEM;
 	*ret = doc;
@@ -25,7 +25,7 @@ static int show(const struct access_key_record *rec, json_t **ret)
 static int finish(struct registry *r, const struct access_key_record *rec, json_t **ret)
 {
 	registry_wrote(r, ENTITY_KEY, slice_str(rec->name), 0, false);
-	return show(rec, ret);
+	return show(rec, true, ret);
 }
 
 /* Keys that the document does not name stay; where there are none, they are made. */
@@ -61,27 +61,28 @@ int registry_access_key_create(struct registry *r, const json_t *doc, json_t *er
 	return err < 0 ? err : finish(r, &rec, ret);
 }
 
-int registry_access_key_get(struct registry *r, struct slice name, json_t **ret)
+int registry_access_key_get(struct registry *r, struct slice name, bool show_keys, json_t **ret)
 {
 	_cleanup_(access_key_record_done) struct access_key_record rec = {0};
 	int err = get(r, name, &rec);
-	return err < 0 ? err : show(&rec, ret);
+	return err < 0 ? err : show(&rec, show_keys, ret);
 }
 
-static int render_list(const struct access_key_record *list, unsigned n, json_t **ret)
+static int render_list(
+        const struct access_key_record *list, unsigned n, bool show_keys, json_t **ret)
 {
 	_cleanup_json_ json_t *items = json_array();
 	if (!items)
 		return ERR_NOMEM;
 	for (unsigned i = 0; i < n; i++)
-		if (json_array_append_new(items, access_key_doc_render(&list[i])) < 0)
+		if (json_array_append_new(items, access_key_doc_render(&list[i], show_keys)) < 0)
 			return ERR_NOMEM;
 	*ret = TAKE_PTR(items);
 	return 0;
 }
 
-int registry_access_key_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
-        char ret_next[static KEY_NAME_MAX + 1])
+int registry_access_key_list(struct registry *r, const char *after, unsigned limit, bool show_keys,
+        json_t **ret, char ret_next[static KEY_NAME_MAX + 1])
 {
 	struct access_key_record *list = NULL;
 	unsigned n = 0;
@@ -90,7 +91,7 @@ int registry_access_key_list(struct registry *r, const char *after, unsigned lim
 	if (err < 0)
 		return err;
 	unsigned shown = n > limit ? limit : n;
-	err = render_list(list, shown, ret);
+	err = render_list(list, shown, show_keys, ret);
 	if (err == 0)
 		snprintf(ret_next, KEY_NAME_MAX + 1, "%s",
 		        n > limit && shown > 0 ? list[shown - 1].name : "");

@@ -12,9 +12,16 @@
 #define BEARER "Bearer "
 #define BEARER_MAX 512
 
-static int refuse(enum deny_reason *ret_reason, enum deny_reason why)
+struct admin_request {
+	struct registry *registry;
+	const char *peer;
+	struct principal *principal; /* the answer, or why not */
+	enum deny_reason why;
+};
+
+static int refuse(struct admin_request *req, enum deny_reason why)
 {
-	*ret_reason = why;
+	req->why = why;
 	return why == DENY_UNAVAILABLE ? ERR_UNAVAILABLE : ERR_UNAUTHENTICATED;
 }
 
@@ -24,35 +31,59 @@ static bool is_bearer(struct slice text)
 	return text.n > n && strncasecmp((const char *)text.p, BEARER, n) == 0;
 }
 
-static int by_bearer(struct registry *r, struct slice token, struct principal **ret,
-        enum deny_reason *ret_reason)
+/* Where a request comes from, as the rules for the credential have it. */
+static bool comes_from(const struct token_record *token, const char *peer)
 {
+	struct ip_addr source;
+	if (token->n_cidrs == 0)
+		return true;
+	if (ip_parse_peer(peer, &source) < 0)
+		return false;
+	for (unsigned i = 0; i < token->n_cidrs; i++)
+		if (cidr_has(&token->cidrs[i], source.v6, source.bytes))
+			return true;
+	return false;
+}
+
+static enum deny_reason judge_token(const struct token_record *token, const char *peer)
+{
+	if (!role_by_name(slice_str(token->role)))
+		return DENY_BEARER;
+	if (token->expires_at != 0 && token->expires_at <= clock_wall_us() / 1000000)
+		return DENY_BEARER;
+	return comes_from(token, peer) ? DENY_NONE : DENY_SCOPE;
+}
+
+static int by_bearer(struct admin_request *req, struct slice token)
+{
+	struct registry *r = req->registry;
 	uint8_t mac[CRYPTO_HASH_LEN];
-	char name[KEY_NAME_MAX + 1];
-	uint32_t perms;
-	int64_t expires;
+	struct token_record rec;
 	if (token.n > BEARER_MAX)
-		return refuse(ret_reason, DENY_BEARER);
+		return refuse(req, DENY_BEARER);
 	r->store.mac(r->store.ctx, "token", token, mac);
-	int err = r->store.token_get(r->store.ctx, mac, &perms, name, &expires);
+	int err = r->store.token_find(r->store.ctx, mac, &rec);
 	if (err == ERR_NOT_FOUND)
-		return refuse(ret_reason, DENY_BEARER);
+		return refuse(req, DENY_BEARER);
 	if (err < 0)
-		return refuse(ret_reason, DENY_UNAVAILABLE);
-	if (expires != 0 && expires <= clock_wall_us() / 1000000)
-		return refuse(ret_reason, DENY_BEARER);
-	struct principal *p = principal_new(PRINCIPAL_TOKEN, slice_str(name), (struct slice){0});
+		return refuse(req, DENY_UNAVAILABLE);
+	enum deny_reason why = judge_token(&rec, req->peer);
+	if (why != DENY_NONE)
+		return refuse(req, why);
+	struct principal *p = principal_new(
+	        PRINCIPAL_TOKEN, slice_str(rec.name), (struct slice){0});
 	if (!p)
-		return refuse(ret_reason, DENY_UNAVAILABLE);
-	p->perms = perms;
-	p->expires_at = expires;
+		return refuse(req, DENY_UNAVAILABLE);
+	p->method = AUTH_METHOD_BEARER;
+	p->perms = role_by_name(slice_str(rec.role))->perms;
+	p->expires_at = rec.expires_at;
 	identity_credential_tag(slice_make(mac, sizeof(mac)), p->credential_tag);
-	*ret = p;
+	req->principal = p;
 	return 0;
 }
 
-static int principal_of_key(const struct access_key_record *key, const struct sas *sas,
-        struct principal **ret, enum deny_reason *ret_reason)
+static int principal_of_key(
+        struct admin_request *req, const struct access_key_record *key, const struct sas *sas)
 {
 	const struct slice keys[2] = {
 	        slice_make(key->primary.bytes, key->primary.len),
@@ -60,14 +91,15 @@ static int principal_of_key(const struct access_key_record *key, const struct sa
 	};
 	int signer = sas_signer(sas, keys);
 	if (signer < 0)
-		return refuse(ret_reason, key->name[0] ? DENY_TOKEN_SIGNATURE : DENY_UNKNOWN_KEY);
+		return refuse(req, key->name[0] ? DENY_TOKEN_SIGNATURE : DENY_UNKNOWN_KEY);
 	struct principal *p = principal_new(PRINCIPAL_KEY, slice_str(key->name), (struct slice){0});
 	if (!p)
-		return refuse(ret_reason, DENY_UNAVAILABLE);
+		return refuse(req, DENY_UNAVAILABLE);
+	p->method = AUTH_METHOD_ACCESS_KEY;
 	p->perms = key->perms & PERM_ALL_KEY;
 	p->expires_at = sas->expires_at;
 	identity_credential_tag(keys[signer], p->credential_tag);
-	*ret = p;
+	req->principal = p;
 	return 0;
 }
 
@@ -86,19 +118,19 @@ static enum deny_reason check_token(struct registry *r, struct slice token, stru
 	return ret->skn[0] ? DENY_NONE : DENY_KEY_KIND;
 }
 
-static int by_key(struct registry *r, struct slice token, struct principal **ret,
-        enum deny_reason *ret_reason)
+static int by_key(struct admin_request *req, struct slice token)
 {
+	struct registry *r = req->registry;
 	_cleanup_(access_key_record_done) struct access_key_record key = {0};
 	struct sas sas;
 	enum deny_reason why = check_token(r, token, &sas);
 	if (why != DENY_NONE)
-		return refuse(ret_reason, why);
+		return refuse(req, why);
 	/* An unknown name goes the same way as a known one, with empty keys that sign nothing. */
 	int err = r->store.access_key_get(r->store.ctx, sas.skn, &key);
 	if (err < 0 && err != ERR_NOT_FOUND)
-		return refuse(ret_reason, DENY_UNAVAILABLE);
-	return principal_of_key(&key, &sas, ret, ret_reason);
+		return refuse(req, DENY_UNAVAILABLE);
+	return principal_of_key(req, &key, &sas);
 }
 
 /* Who is refused, for the log: a name that somebody claims, never a token. */
@@ -112,21 +144,23 @@ static struct slice claimed_name(struct slice authorization, struct sas *sas)
 int registry_authenticate_admin(struct registry *r, struct slice authorization, const char *peer,
         struct principal **ret, enum deny_reason *ret_reason)
 {
-	enum deny_reason why = DENY_NONE;
-	struct principal *p = NULL;
+	struct admin_request req = {.registry = r, .peer = peer};
 	int err;
 	if (is_bearer(authorization))
-		err = by_bearer(r, slice_from(authorization, sizeof(BEARER) - 1), &p, &why);
+		err = by_bearer(&req, slice_from(authorization, sizeof(BEARER) - 1));
 	else if (sas_is(authorization))
-		err = by_key(r, authorization, &p, &why);
+		err = by_key(&req, authorization);
 	else
-		err = refuse(&why, DENY_NO_CREDENTIAL);
+		err = refuse(&req, DENY_NO_CREDENTIAL);
 	if (err < 0) {
 		struct sas sas;
-		registry_note_denied(why, claimed_name(authorization, &sas), peer);
-		*ret_reason = why;
+		registry_note_denied(req.why, claimed_name(authorization, &sas), peer);
+		*ret_reason = req.why;
 		return err;
 	}
+	struct principal *p = req.principal;
+	p->resolved = true;
+	p->has_source = ip_parse_peer(peer, &p->source) == 0;
 	registry_note_allowed(p, peer);
 	*ret = p;
 	return 0;

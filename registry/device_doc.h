@@ -6,8 +6,8 @@
 #define HF_REGISTRY_DEVICE_DOC_H
 
 #include "registry/auth/secret.h"
-#include "server/base/doc_error.h"
 #include "registry/registry_store.h"
+#include "server/base/doc_error.h"
 
 /* What a document says, checked; what it leaves out has its default. */
 struct device_doc {

@@ -59,9 +59,10 @@ void registry_forget_all(struct registry *r);
 
 /* ---- administration, on threads that may block ---- */
 
-/* Who sends a REST request, by its Authorization header: a bearer token (owner), or a SAS token of
- * an access key (perms of the key). Read from the database each time, so never stale. 0;
- * ERR_UNAUTHENTICATED with *ret_reason; ERR_UNAVAILABLE. *ret is the caller's reference. */
+/* Who sends a REST request, by its Authorization header: a bearer token, from where it may come
+ * (perms of its role), or a SAS token of an access key (perms of the key). Read from the database
+ * each time, so never stale. 0; ERR_UNAUTHENTICATED with *ret_reason; ERR_UNAVAILABLE. *ret is the
+ * caller's reference. */
 int registry_authenticate_admin(struct registry *r, struct slice authorization, const char *peer,
         struct principal **ret, enum deny_reason *ret_reason);
 
@@ -74,11 +75,11 @@ struct registry_condition {
 /*
  * Documents are as CONTRACT section 4 has them. errors: a JSON array that gets
  * {"pointer": "/auth/type", "detail": "…"} for everything wrong with a document (then ERR_INVALID).
- * Other errors as registry_store.h. show_keys: the caller may see symmetric keys (RegistryWrite).
- * If-Match on what is not there, and If-None-Match: * on what is: ERR_STALE; a regenerated key of
- * a device that has none: ERR_CONFLICT.
- * *ret is the caller's; the "etag" member is in it. connectionState & Co. are as the store has
- * them: the API overlays what the broker knows.
+ * Other errors as registry_store.h. show_keys: the caller may see symmetric keys (RegistryWrite; of
+ * access keys SecurityWrite). If-Match on what is not there, and If-None-Match: * on what is:
+ * ERR_STALE; a regenerated key of a device that has none: ERR_CONFLICT. *ret is the caller's; the
+ * "etag" member is in it. connectionState & Co. are as the store has them: the API overlays what
+ * the broker knows.
  */
 int registry_device_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
 int registry_device_get(struct registry *r, struct slice id, bool show_keys, json_t **ret);
@@ -98,15 +99,24 @@ int registry_device_key(struct registry *r, struct slice id, uint64_t *ret);
 int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_disabled);
 
 int registry_access_key_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
-int registry_access_key_get(struct registry *r, struct slice name, json_t **ret);
-int registry_access_key_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
-        char ret_next[static KEY_NAME_MAX + 1]);
+int registry_access_key_get(struct registry *r, struct slice name, bool show_keys, json_t **ret);
+int registry_access_key_list(struct registry *r, const char *after, unsigned limit, bool show_keys,
+        json_t **ret, char ret_next[static KEY_NAME_MAX + 1]);
 int registry_access_key_put(struct registry *r, struct slice name, const json_t *doc,
         struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
 int registry_access_key_delete(
         struct registry *r, struct slice name, struct registry_condition cond);
 int registry_access_key_regenerate(struct registry *r, struct slice name, bool primary,
         struct registry_condition cond, json_t **ret);
+
+/* Bearer tokens. A new one's secret is in the answer, this once. created_by: who makes it. */
+int registry_token_create(struct registry *r, const json_t *doc, struct slice created_by,
+        json_t *errors, json_t **ret);
+int registry_token_get(struct registry *r, struct slice name, json_t **ret);
+int registry_token_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
+        char ret_next[static KEY_NAME_MAX + 1]);
+/* ERR_CONFLICT: the last owner's that does not expire. */
+int registry_token_delete(struct registry *r, struct slice name);
 
 /* Idempotency keys: the store's calls, for the API. */
 const struct registry_store *registry_port(const struct registry *r);

@@ -13,6 +13,7 @@
 #include "server/base/document_store.h"
 #include "server/base/mail.h"
 #include "server/base/principal.h"
+#include "server/base/role.h"
 
 #define SYM_KEY_MAX 128 /* bytes of a symmetric key, decoded; made ones have 64 */
 #define SYM_KEY_MIN 16
@@ -81,6 +82,20 @@ static inline void access_key_record_done(struct access_key_record *r)
 	crypto_wipe(r, sizeof(*r));
 }
 
+#define TOKEN_CIDRS_MAX 16
+
+/* A bearer token of a person or a program. Its secret is never kept. */
+struct token_record {
+	char name[KEY_NAME_MAX + 1];
+	uint8_t mac[32]; /* of the secret; given for an insert, never read back */
+	char role[ROLE_NAME_MAX + 1];
+	int64_t expires_at; /* wall s; 0: never */
+	unsigned n_cidrs;   /* from where it may be used; 0: from anywhere */
+	struct cidr cidrs[TOKEN_CIDRS_MAX];
+	char created_by[KEY_NAME_MAX + 1]; /* cut where it is longer; "": the hub itself */
+	int64_t created_us;                /* given on insert */
+};
+
 /* An asynchronous look-up, made on a loop. Several are answered by one query. */
 struct identity_lookup {
 	struct mail mail; /* the answer; deliver is the asker's */
@@ -146,10 +161,14 @@ struct registry_store {
 	int (*access_key_update)(void *ctx, struct access_key_record *r, struct store_match match);
 	int (*access_key_delete)(void *ctx, const char *name, struct store_match match);
 
-	/* The bearer token with that MAC: its role's permissions, name, expiry (wall s, 0 never).
-	 */
-	int (*token_get)(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
-	        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires);
+	/* The bearer token with that MAC. */
+	int (*token_find)(void *ctx, const uint8_t mac[static 32], struct token_record *ret);
+	int (*token_insert)(void *ctx, struct token_record *r);
+	int (*token_get)(void *ctx, const char *name, struct token_record *ret);
+	int (*token_list)(void *ctx, const char *after, unsigned limit, struct token_record **ret,
+	        unsigned *ret_n);
+	/* ERR_CONFLICT: it is the last one of role owner that does not expire. */
+	int (*token_delete)(void *ctx, const char *name);
 
 	/* Policies, groups, authorities, certificates, … and what hangs on devices. */
 	struct document_store documents;

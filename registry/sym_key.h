@@ -3,8 +3,8 @@
 #ifndef HF_REGISTRY_SYM_KEY_H
 #define HF_REGISTRY_SYM_KEY_H
 
-#include "server/base/doc_error.h"
 #include "registry/registry_store.h"
+#include "server/base/doc_error.h"
 
 #define SYM_KEY_GIVEN_MAX 64
 #define SYM_KEY_MADE 64

@@ -19,7 +19,7 @@ static const struct grant {
         {"SELECT, INSERT, DELETE", "holdfast.data_keys"},
         {"SELECT, INSERT, DELETE", "holdfast.device_tombstones"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.access_keys"},
-        {"SELECT, INSERT, DELETE", "holdfast.tokens"},
+        {"SELECT, INSERT, UPDATE, DELETE", "holdfast.tokens"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.documents"},
         {"SELECT, INSERT, DELETE", "holdfast.links"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.addresses"},

@@ -6,40 +6,142 @@
 
 #define BODY_MAX (4u * 1024 * 1024)
 
-/* What a role may. */
-static const struct role {
-	const char *name;
-	uint32_t perms;
-} roles[] = {
-        {"owner", PERM_OWNER | PERM_ALL_KEY},
-};
+#define LIST_MAX 1001 /* the largest page, and one to see whether more follow */
 
-static int token_get(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
-        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires)
+/* ---- tokens ---- */
+
+#define TOKEN_COLUMNS "name, role, expires_at, array_to_string(cidrs, ' '), created_by, created_at"
+#define CIDRS_TEXT_MAX (TOKEN_CIDRS_MAX * CIDR_TEXT_LEN)
+
+static int read_cidrs(char *text, struct token_record *ret)
+{
+	char *save, *word = strtok_r(text, " ", &save);
+	for (; word; word = strtok_r(NULL, " ", &save))
+		if (ret->n_cidrs == TOKEN_CIDRS_MAX ||
+		        cidr_parse(word, &ret->cidrs[ret->n_cidrs++]) < 0)
+			return ERR_CORRUPT;
+	return 0;
+}
+
+static int read_token(const PGresult *r, int row, struct token_record *ret)
+{
+	char cidrs[CIDRS_TEXT_MAX];
+
+	*ret = (struct token_record){0};
+	if (!pg_get_text(r, row, 0, ret->name, sizeof(ret->name)) ||
+	        !pg_get_text(r, row, 1, ret->role, sizeof(ret->role)) ||
+	        !pg_get_text(r, row, 3, cidrs, sizeof(cidrs)) ||
+	        !pg_get_text(r, row, 4, ret->created_by, sizeof(ret->created_by)))
+		return ERR_CORRUPT;
+	if (!PQgetisnull(r, row, 2))
+		ret->expires_at = pg_get_time(r, row, 2) / 1000000;
+	ret->created_us = pg_get_time(r, row, 5);
+	return read_cidrs(cidrs, ret);
+}
+
+static int select_token(
+        struct storage *s, const char *sql, const struct pg_params *p, struct token_record *ret)
 {
 	_cleanup_result_ PGresult *r = NULL;
+	int err = pool_call(s, sql, p, &r);
+
+	if (err == 0 && PQntuples(r) == 0)
+		return ERR_NOT_FOUND;
+	return err < 0 ? err : read_token(r, 0, ret);
+}
+
+static int token_find(void *ctx, const uint8_t mac[static 32], struct token_record *ret)
+{
 	struct pg_params p = {0};
-	char role[32];
 
 	pg_put_bytes(&p, slice_make(mac, 32));
-	int err = pool_call(
-	        ctx, "SELECT name, role, expires_at FROM holdfast.tokens WHERE mac = $1", &p, &r);
+	return select_token(
+	        ctx, "SELECT " TOKEN_COLUMNS " FROM holdfast.tokens WHERE mac = $1", &p, ret);
+}
+
+static int token_get(void *ctx, const char *name, struct token_record *ret)
+{
+	struct pg_params p = {0};
+
+	pg_put_text(&p, name);
+	return select_token(
+	        ctx, "SELECT " TOKEN_COLUMNS " FROM holdfast.tokens WHERE name = $1", &p, ret);
+}
+
+static int token_insert(void *ctx, struct token_record *r)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+	char cidrs[CIDRS_TEXT_MAX] = "", text[CIDR_TEXT_LEN];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < r->n_cidrs; i++)
+		n += (size_t)snprintf(cidrs + n, sizeof(cidrs) - n, "%s%s", i ? " " : "",
+		        cidr_text(&r->cidrs[i], text));
+	pg_put_bytes(&p, slice_make(r->mac, sizeof(r->mac)));
+	pg_put_text(&p, r->name);
+	pg_put_text(&p, r->role);
+	if (r->expires_at)
+		pg_put_time(&p, r->expires_at * 1000000);
+	else
+		pg_put_null(&p, PG_TIMESTAMPTZ);
+	pg_put_text(&p, cidrs);
+	pg_put_text(&p, r->created_by);
+	int err = pool_write(ctx,
+	        "INSERT INTO holdfast.tokens (mac, name, role, expires_at, cidrs, created_by)"
+	        " VALUES ($1, $2, $3, $4, string_to_array($5, ' '), $6) RETURNING created_at",
+	        &p, &res);
+	if (err == 0)
+		r->created_us = pg_get_time(res, 0, 0);
+	return err;
+}
+
+static int token_list(
+        void *ctx, const char *after, unsigned limit, struct token_record **ret, unsigned *ret_n)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	struct pg_params p = {0};
+
+	pg_put_text(&p, after ? after : "");
+	pg_put_i64(&p, limit > LIST_MAX ? LIST_MAX : limit);
+	int err = pool_call(ctx,
+	        "SELECT " TOKEN_COLUMNS
+	        " FROM holdfast.tokens WHERE name > $1 ORDER BY name LIMIT $2",
+	        &p, &res);
 	if (err < 0)
 		return err;
-	if (PQntuples(r) == 0)
-		return ERR_NOT_FOUND;
-	if (!pg_get_text(r, 0, 1, role, sizeof(role)))
-		return ERR_CORRUPT;
-	for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
-		if (strcmp(roles[i].name, role) != 0)
-			continue;
-		if (!pg_get_text(r, 0, 0, ret_name, KEY_NAME_MAX + 1))
-			return ERR_CORRUPT;
-		*ret_perms = roles[i].perms;
-		*ret_expires = PQgetisnull(r, 0, 2) ? 0 : pg_get_time(r, 0, 2) / 1000000;
-		return 0;
-	}
-	return ERR_CORRUPT;
+	unsigned n = (unsigned)PQntuples(res);
+	_cleanup_free_ struct token_record *list = calloc(n ? n : 1, sizeof(*list));
+	err = list ? 0 : ERR_NOMEM;
+	for (unsigned i = 0; i < n && err == 0; i++)
+		err = read_token(res, (int)i, &list[i]);
+	if (err < 0)
+		return err;
+	*ret = TAKE_PTR(list);
+	*ret_n = n;
+	return 0;
+}
+
+/* The owners' rows are locked in order, so that of two who each delete one of the last two only
+ * the first does. */
+static int token_delete(void *ctx, const char *name)
+{
+	_cleanup_result_ PGresult *res = NULL;
+	struct token_record there;
+	struct pg_params p = {0};
+
+	pg_put_text(&p, name);
+	int err = pool_write(ctx,
+	        "WITH owners AS (SELECT name FROM holdfast.tokens"
+	        "   WHERE role = 'owner' AND expires_at IS NULL ORDER BY name FOR UPDATE)"
+	        " DELETE FROM holdfast.tokens WHERE name = $1"
+	        " AND (SELECT count(*) FILTER (WHERE owners.name <> $1) > 0"
+	        "   OR count(*) FILTER (WHERE owners.name = $1) = 0 FROM owners) RETURNING name",
+	        &p, &res);
+	if (err < 0 || PQntuples(res) > 0)
+		return err;
+	err = token_get(ctx, name, &there);
+	return err < 0 ? err : ERR_CONFLICT;
 }
 
 /* ---- answers, sealed: length of the location (4, all ones: none), location, body ---- */
@@ -177,7 +279,11 @@ static int idempotency_put(void *ctx, struct slice key, const uint8_t request_ha
 
 void tokens_port(struct registry_store *port)
 {
+	port->token_find = token_find;
+	port->token_insert = token_insert;
 	port->token_get = token_get;
+	port->token_list = token_list;
+	port->token_delete = token_delete;
 	port->idempotency_get = idempotency_get;
 	port->idempotency_put = idempotency_put;
 }

@@ -11,9 +11,15 @@ static struct registry *registry_of(const struct api_call *c)
 	return c->api->deps.registry;
 }
 
+/* Whoever may make new keys may see those that are. */
+static bool sees_keys(const struct api_call *c)
+{
+	return (c->who->perms & PERM_SECURITY_WRITE) != 0;
+}
+
 static int read_key(struct api_call *c, struct slice name, json_t **ret)
 {
-	return registry_access_key_get(registry_of(c), name, ret);
+	return registry_access_key_get(registry_of(c), name, false, ret);
 }
 
 void api_access_key_create(struct api_call *c)
@@ -31,7 +37,8 @@ void api_access_key_create(struct api_call *c)
 void api_access_key_get(struct api_call *c)
 {
 	_cleanup_json_ json_t *doc = NULL;
-	if (api_call_ok(c, registry_access_key_get(registry_of(c), c->params[0], &doc), NULL))
+	int r = registry_access_key_get(registry_of(c), c->params[0], sees_keys(c), &doc);
+	if (api_call_ok(c, r, NULL))
 		api_call_get(c, doc);
 }
 
@@ -111,28 +118,16 @@ void api_access_key_list(struct api_call *c)
 	char after[KEY_NAME_MAX + 1] = "", next[KEY_NAME_MAX + 1];
 	_cleanup_json_ json_t *docs = NULL;
 	unsigned limit;
-	size_t len, i;
+	size_t len;
 	bool given;
 	if (!api_call_limit(c, &limit) || !api_call_cursor(c, scope, position, &len, &given))
 		return;
 	if (len <= KEY_NAME_MAX)
 		memcpy(after, position, len);
-	int r = registry_access_key_list(registry_of(c), given ? after : NULL, limit, &docs, next);
+	int r = registry_access_key_list(
+	        registry_of(c), given ? after : NULL, limit, sees_keys(c), &docs, next);
 	if (!api_call_ok(c, r, NULL))
 		return;
-	json_t *doc;
-	r = buf_append_str(&c->out, "{\"items\":[");
-	json_array_foreach(docs, i, doc)
-	{
-		if (r == 0 && i > 0)
-			r = buf_append_byte(&c->out, ',');
-		if (r == 0)
-			r = api_json_append(&c->out, doc);
-	}
-	if (r < 0) {
-		api_call_err(c, r);
-		return;
-	}
 	const struct slice last = slice_str(next);
-	api_call_page_end(c, scope, *next ? &last : NULL);
+	api_call_page(c, docs, scope, *next ? &last : NULL);
 }

@@ -195,6 +195,25 @@ void api_call_page_end(struct api_call *c, struct slice scope, const struct slic
 		api_call_text(c, 200, API_JSON_TYPE);
 }
 
+void api_call_page(
+        struct api_call *c, const json_t *items, struct slice scope, const struct slice *position)
+{
+	const json_t *item;
+	size_t i;
+	int r = buf_append_str(&c->out, "{\"items\":[");
+	json_array_foreach((json_t *)items, i, item)
+	{
+		if (r == 0 && i > 0)
+			r = buf_append_byte(&c->out, ',');
+		if (r == 0)
+			r = api_json_append(&c->out, item);
+	}
+	if (r < 0)
+		api_call_err(c, r);
+	else
+		api_call_page_end(c, scope, position);
+}
+
 /* The registry compares with one tag: of several, the one that the document has now is asked for,
  * and the registry still sees whether it changes before the write. */
 static bool match_one_of(struct api_call *c,

@@ -90,6 +90,9 @@ bool api_call_cursor(struct api_call *c, struct slice scope,
         uint8_t ret[static API_CURSOR_POSITION_MAX], size_t *ret_len, bool *ret_given);
 /* Appends ],"nextCursor":…} to a page in c->out and answers it; position NULL: the last page. */
 void api_call_page_end(struct api_call *c, struct slice scope, const struct slice *position);
+/* A whole page: the items of an array, then as above. */
+void api_call_page(
+        struct api_call *c, const json_t *items, struct slice scope, const struct slice *position);
 /* What the registry is to demand of what is there. get reads the document and is asked only where
  * the request lists several tags; false: answered. */
 bool api_call_match(struct api_call *c,

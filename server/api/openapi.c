@@ -185,7 +185,7 @@ static json_t *security_of(const struct policy_route *p)
 		return json_array();
 	if (p->need == POLICY_NEED_DEVICE)
 		return json_pack("[{s:[]}]", "deviceToken");
-	if (p->perm == PERM_OWNER)
+	if (!(p->perm & PERM_ALL_KEY))
 		return json_pack("[{s:[]}]", "bearer");
 	return json_pack("[{s:[]},{s:[]}]", "bearer", "accessKey");
 }
@@ -202,6 +202,16 @@ static json_t *tags_of(const struct policy_route *p)
 	return json_pack("[s%]", name, strcspn(name, "/"));
 }
 
+/* Any of them suffices. */
+static json_t *permissions_of(const struct policy_route *p)
+{
+	json_t *list = json_array();
+	for (uint32_t perm = 1; perm < PERM_ALL; perm <<= 1)
+		if (p->perm & perm)
+			json_array_append_new(list, json_string(policy_permission_name(perm)));
+	return list;
+}
+
 static json_t *operation_of(const struct policy_route *p)
 {
 	json_t *op = json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "operationId", p->name, "summary",
@@ -210,10 +220,8 @@ static json_t *operation_of(const struct policy_route *p)
 	json_t *request = request_of(p);
 	if (request)
 		json_object_set_new(op, "requestBody", request);
-	const char *perm = p->need == POLICY_NEED_PERMISSION ? policy_permission_name(p->perm)
-	                                                     : NULL;
-	if (perm)
-		json_object_set_new(op, "x-permission", json_string(perm));
+	if (p->need == POLICY_NEED_PERMISSION)
+		json_object_set_new(op, "x-permissions", permissions_of(p));
 	return op;
 }
 

@@ -122,6 +122,31 @@ const char api_openapi_components[] = JSON({
 			{"$ref": "#/components/schemas/AlteredAccessKey"}]}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
+	"Role": {"enum": ["owner", "security-admin", "operator", "provisioner", "analyst", "auditor"]},
+	"Cidrs": {"type": "array", "maxItems": 16, "items": {"type": "string", "maxLength": 49},
+		"description": "From where it may be used; empty: from anywhere"},
+	"TokenCreate": {"type": "object", "required": ["name", "role"], "additionalProperties": false,
+		"properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"role": {"$ref": "#/components/schemas/Role"},
+		"expiresAt": {"type": ["string", "null"], "format": "date-time"},
+		"cidrs": {"$ref": "#/components/schemas/Cidrs"}
+	}},
+	"Token": {"type": "object", "required": ["name", "role", "expiresAt", "cidrs"], "properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"role": {"$ref": "#/components/schemas/Role"},
+		"expiresAt": {"type": ["string", "null"], "format": "date-time"},
+		"cidrs": {"$ref": "#/components/schemas/Cidrs"},
+		"createdBy": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"}
+	}},
+	"TokenMade": {"allOf": [{"$ref": "#/components/schemas/Token"},
+		{"type": "object", "required": ["token"], "properties": {
+			"token": {"type": "string", "description": "The secret; it is shown this once"}}}]},
+	"TokenList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Token"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"NoMembers": {"type": "object", "additionalProperties": false},
 	"RegenerateNamed": {"type": "object", "additionalProperties": false, "properties": {
 		"key": {"$ref": "#/components/schemas/Which"}}},

@@ -31,6 +31,7 @@ enum permission {
 	PERM_GROUP_WRITE = 1 << 9,    /* put devices into groups */
 };
 #define PERM_ALL_KEY 0x0f
+#define PERM_ALL 0x3ff
 
 enum principal_kind {
 	PRINCIPAL_ANONYMOUS,

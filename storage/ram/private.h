@@ -6,13 +6,6 @@
 
 #include "storage/ram/ram.h"
 
-struct ram_token {
-	uint8_t mac[32];
-	char name[KEY_NAME_MAX + 1];
-	uint32_t perms;
-	int64_t expires;
-};
-
 struct ram_idempotency {
 	uint8_t key[32], request[32];
 	int status;

@@ -125,18 +125,12 @@ void ram_refuse_kept(struct ram_store *s, unsigned n, int err)
 	pthread_mutex_unlock(&s->mutex);
 }
 
-int ram_add_token(
-        struct ram_store *s, struct slice token, const char *name, uint32_t perms, int64_t expires)
+int ram_add_token(struct ram_store *s, struct slice token, const char *name, const char *role)
 {
-	pthread_mutex_lock(&s->mutex);
-	struct ram_token *t = ram_array_add(&s->tokens, sizeof(*t));
+	struct token_record t = {0};
 
-	if (t) {
-		ram_mac(s, "token", token, t->mac);
-		snprintf(t->name, sizeof(t->name), "%s", name);
-		t->perms = perms;
-		t->expires = expires;
-	}
-	pthread_mutex_unlock(&s->mutex);
-	return t ? 0 : ERR_NOMEM;
+	ram_mac(s, "token", token, t.mac);
+	snprintf(t.name, sizeof(t.name), "%s", name);
+	snprintf(t.role, sizeof(t.role), "%s", role);
+	return ram_registry(s).token_insert(s, &t);
 }

@@ -44,9 +44,8 @@ void ram_device_gone(struct ram_store *s, uint64_t device_key);
 void ram_refuse_rows(struct ram_store *s, unsigned n, int err);
 /* The change feed: fresh or not; each return raises the epoch. */
 void ram_set_feed(struct ram_store *s, bool fresh);
-/* A bearer token of the given permissions; expires: wall-clock seconds, 0 never. 0 or ERR_NOMEM. */
-int ram_add_token(
-        struct ram_store *s, struct slice token, const char *name, uint32_t perms, int64_t expires);
+/* A bearer token of a role. 0 or an error. */
+int ram_add_token(struct ram_store *s, struct slice token, const char *name, const char *role);
 
 /* What was stored so far, in order. The row's slices live until ram_free. */
 struct ram_row {

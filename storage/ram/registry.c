@@ -507,23 +507,96 @@ static int access_key_delete(void *ctx, const char *name, struct store_match mat
 
 /* ---- tokens, idempotency ---- */
 
-static int token_get(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
-        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires)
+static struct token_record *token_at(struct ram_store *s, size_t i)
+{
+	return (struct token_record *)s->tokens.items + i;
+}
+
+static bool find_token(struct ram_store *s, const char *name, size_t *ret)
+{
+	return find(&s->tokens, sizeof(struct token_record), offsetof(struct token_record, name),
+	        name, ret);
+}
+
+static int token_find(void *ctx, const uint8_t mac[static 32], struct token_record *ret)
 {
 	struct ram_store *s = ctx;
 	int err = ERR_NOT_FOUND;
 
-	if (ram_enter(s)) {
-		const struct ram_token *t = s->tokens.items;
+	if (ram_enter(s))
+		for (size_t i = 0; i < s->tokens.n; i++)
+			if (crypto_equal(token_at(s, i)->mac, mac, 32)) {
+				*ret = *token_at(s, i);
+				err = 0;
+			}
+	return ram_leave(s, err);
+}
 
-		for (size_t i = 0; i < s->tokens.n; i++) {
-			if (!crypto_equal(t[i].mac, mac, 32))
-				continue;
-			*ret_perms = t[i].perms;
-			*ret_expires = t[i].expires;
-			memcpy(ret_name, t[i].name, sizeof(t[i].name));
-			err = 0;
-		}
+static int token_get(void *ctx, const char *name, struct token_record *ret)
+{
+	struct ram_store *s = ctx;
+	int err = ERR_NOT_FOUND;
+	size_t i;
+
+	if (ram_enter(s) && find_token(s, name, &i)) {
+		*ret = *token_at(s, i);
+		err = 0;
+	}
+	return ram_leave(s, err);
+}
+
+static int token_insert(void *ctx, struct token_record *r)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+	size_t i;
+
+	if (ram_enter(s)) {
+		r->created_us = clock_wall_us();
+		if (find_token(s, r->name, &i))
+			err = ERR_EXISTS;
+		else if (ram_array_insert(&s->tokens, i, sizeof(*r)))
+			*token_at(s, i) = *r;
+		else
+			err = ERR_NOMEM;
+	}
+	return ram_leave(s, err);
+}
+
+static int token_list(
+        void *ctx, const char *after, unsigned limit, struct token_record **ret, unsigned *ret_n)
+{
+	struct ram_store *s = ctx;
+	int err = 0;
+
+	if (ram_enter(s)) {
+		*ret = calloc(s->tokens.n + 1, sizeof(**ret));
+		*ret_n = 0;
+		for (size_t i = 0; *ret && i < s->tokens.n && *ret_n < limit; i++)
+			if (!after || strcmp(token_at(s, i)->name, after) > 0)
+				(*ret)[(*ret_n)++] = *token_at(s, i);
+		err = *ret ? 0 : ERR_NOMEM;
+	}
+	return ram_leave(s, err);
+}
+
+static bool is_lasting_owner(const struct token_record *t)
+{
+	return strcmp(t->role, "owner") == 0 && t->expires_at == 0;
+}
+
+static int token_delete(void *ctx, const char *name)
+{
+	struct ram_store *s = ctx;
+	int err = ERR_NOT_FOUND;
+	size_t i, owners = 0;
+
+	if (ram_enter(s) && find_token(s, name, &i)) {
+		for (size_t k = 0; k < s->tokens.n; k++)
+			owners += is_lasting_owner(token_at(s, k));
+		err = is_lasting_owner(token_at(s, i)) && owners == 1 ? ERR_CONFLICT : 0;
+		if (err == 0)
+			ram_array_remove(&s->tokens, i, sizeof(struct token_record));
 	}
 	return ram_leave(s, err);
 }
@@ -608,7 +681,11 @@ struct registry_store ram_registry(struct ram_store *s)
 	        .access_key_list = access_key_list,
 	        .access_key_update = access_key_update,
 	        .access_key_delete = access_key_delete,
+	        .token_find = token_find,
+	        .token_insert = token_insert,
 	        .token_get = token_get,
+	        .token_list = token_list,
+	        .token_delete = token_delete,
 	        .documents = ram_documents(s),
 	        .idempotency_get = idempotency_get,
 	        .idempotency_put = idempotency_put,

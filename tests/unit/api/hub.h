@@ -178,9 +178,9 @@ HF_UNUSED static void hub_start(void)
 	*h = (struct hub){.readiness = {.ready = true}};
 	rig_new(&h->rig, 2);
 	h->ram = ram_new();
-	ram_add_token(h->ram, slice_str(OWNER + 7), "owner", PERM_ALL_KEY | PERM_OWNER, 0);
-	ram_add_token(h->ram, slice_str(READER + 7), "reader", PERM_REGISTRY_READ, 0);
-	ram_add_token(h->ram, slice_str(SERVICE + 7), "service", PERM_SERVICE_CONNECT, 0);
+	ram_add_token(h->ram, slice_str(OWNER + 7), "owner", "owner");
+	ram_add_token(h->ram, slice_str(READER + 7), "reader", "analyst");
+	ram_add_token(h->ram, slice_str(SERVICE + 7), "service", "operator");
 	hub_rooms(h);
 	const struct api_deps deps = {
 	        .registry = h->registry,

@@ -68,7 +68,7 @@ START_TEST(unknown_paths)
 	        "/api/v1//devices", "/api/v1/devices/a/b", "/api/v1/devices/a/telemetry/latest/x",
 	        "/healthz/", "/Healthz", "/healthz/..", "/api/v1/devices/a/keys/primary",
 	        "/api/v2/devices", "/api/v1/devices%2Fa", "/healthz%00", "/healthz%", "*",
-	        "/devices/a/messages/events/", "/%68ealthz%2", "/api/v1/tokens"};
+	        "/devices/a/messages/events/", "/%68ealthz%2", "/api/v1/token"};
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
 		struct api_match m;
 		unsigned allowed = 0;

@@ -36,7 +36,7 @@ static const struct {
 };
 #undef DEVICE
 
-#define PERMS_END (PERM_OWNER << 1)
+#define PERMS_END (PERM_ALL + 1)
 
 static bool rest_expected(uint32_t needs, const struct principal *p)
 {
@@ -46,9 +46,9 @@ static bool rest_expected(uint32_t needs, const struct principal *p)
 		return false;
 	if (needs == UINT32_MAX)
 		return p->kind == PRINCIPAL_DEVICE;
-	if (p->kind == PRINCIPAL_KEY && needs == PERM_OWNER)
-		return false;
-	return (p->kind == PRINCIPAL_KEY || p->kind == PRINCIPAL_TOKEN) && (p->perms & needs);
+	if (p->kind == PRINCIPAL_KEY)
+		return p->perms & needs & PERM_ALL_KEY;
+	return p->kind == PRINCIPAL_TOKEN && (p->perms & needs);
 }
 
 START_TEST(every_route_for_everybody)
@@ -340,8 +340,9 @@ END_TEST
 
 START_TEST(permission_names)
 {
-	static const char *const names[] = {
-	        "RegistryRead", "RegistryWrite", "ServiceConnect", "DeviceConnect", "Owner"};
+	static const char *const names[] = {"RegistryRead", "RegistryWrite", "ServiceConnect",
+	        "DeviceConnect", "Owner", "SecurityRead", "SecurityWrite", "AuditRead",
+	        "TelemetryRead", "GroupWrite"};
 
 	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
 		ck_assert_str_eq(policy_permission_name(1u << i), names[i]);

@@ -28,7 +28,8 @@ struct fake {
 	uint64_t fresh_until, epoch;
 	struct {
 		uint8_t mac[32];
-		uint32_t perms;
+		const char *role;
+		const char *cidr; /* NULL: from anywhere */
 		int64_t expires;
 	} token;
 };

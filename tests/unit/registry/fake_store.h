@@ -197,17 +197,17 @@ static inline int fake_access_key_delete(void *ctx, const char *name, struct sto
 	return err;
 }
 
-static inline int fake_token_get(void *ctx, const uint8_t mac[static 32], uint32_t *ret_perms,
-        char ret_name[static KEY_NAME_MAX + 1], int64_t *ret_expires)
+static inline int fake_token_find(void *ctx, const uint8_t mac[static 32], struct token_record *ret)
 {
 	struct fake *f = ctx;
 	if (f->err)
 		return f->err;
 	if (memcmp(mac, f->token.mac, 32) != 0)
 		return ERR_NOT_FOUND;
-	*ret_perms = f->token.perms;
-	*ret_expires = f->token.expires;
-	snprintf(ret_name, KEY_NAME_MAX + 1, "owner");
+	*ret = (struct token_record){.name = "owner", .expires_at = f->token.expires};
+	snprintf(ret->role, sizeof(ret->role), "%s", f->token.role);
+	if (f->token.cidr)
+		ck_assert_int_eq(cidr_parse(f->token.cidr, &ret->cidrs[ret->n_cidrs++]), 0);
 	return 0;
 }
 
@@ -231,7 +231,7 @@ static inline struct registry_store fake_store(struct fake *f)
 	        .access_key_list = fake_access_key_list,
 	        .access_key_update = fake_access_key_update,
 	        .access_key_delete = fake_access_key_delete,
-	        .token_get = fake_token_get,
+	        .token_find = fake_token_find,
 	};
 }
 

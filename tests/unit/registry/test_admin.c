@@ -39,10 +39,10 @@ START_TEST(by_bearer_token)
 
 	rig_start(&rig, 1, 5000);
 	fake_mac(NULL, "token", SLICE_LIT("owner-token"), rig.store.token.mac);
-	rig.store.token.perms = PERM_OWNER | PERM_ALL_KEY;
+	rig.store.token.role = "owner";
 	ck_assert_int_eq(authenticate("Bearer owner-token", &p, &why), 0);
 	ck_assert_int_eq(p->kind, PRINCIPAL_TOKEN);
-	ck_assert_uint_eq(p->perms, PERM_OWNER | PERM_ALL_KEY);
+	ck_assert_uint_eq(p->perms, PERM_ALL);
 	assert_slice(principal_id(p), "owner");
 	principal_unref(p);
 	ck_assert_int_eq(authenticate("bearer owner-token", &p, &why), 0);
@@ -157,11 +157,14 @@ START_TEST(a_key_from_birth_to_death)
 	ck_assert_int_eq(backend(a, "/primaryKey"), 0);
 	ck_assert_int_eq(backend(a, "/secondaryKey"), 0);
 
-	ck_assert_int_eq(registry_access_key_get(rig.registry, SLICE_LIT("app"), &out), 0);
+	ck_assert_int_eq(registry_access_key_get(rig.registry, SLICE_LIT("app"), true, &out), 0);
 	ck_assert(json_equal(a, out));
 	json_decref(TAKE_PTR(out));
+	ck_assert_int_eq(registry_access_key_get(rig.registry, SLICE_LIT("app"), false, &out), 0);
+	ck_assert(json_object_size(out) == 5 && !at(out, "/primaryKey"));
+	json_decref(TAKE_PTR(out));
 	ck_assert_int_eq(
-	        registry_access_key_get(rig.registry, SLICE_LIT("a/b"), &out), ERR_NOT_FOUND);
+	        registry_access_key_get(rig.registry, SLICE_LIT("a/b"), true, &out), ERR_NOT_FOUND);
 
 	ck_assert_int_eq(
 	        registry_access_key_regenerate(rig.registry, SLICE_LIT("app"), true, always, &out),
@@ -225,12 +228,12 @@ START_TEST(lists)
 	rig_start(&rig, 1, 5000);
 	for (unsigned i = 0; i < 5; i++)
 		rig_add_key(&rig, (char[]){(char)('e' - i), '\0'}, APP, PERM_REGISTRY_READ);
-	ck_assert_int_eq(registry_access_key_list(rig.registry, "", 2, &list, next), 0);
+	ck_assert_int_eq(registry_access_key_list(rig.registry, "", 2, true, &list, next), 0);
 	ck_assert_uint_eq(json_array_size(list), 2);
 	ck_assert_str_eq(text_at(json_array_get(list, 0), "/name"), "a");
 	ck_assert_str_eq(next, "b");
 	json_decref(list);
-	ck_assert_int_eq(registry_access_key_list(rig.registry, "b", 3, &list, next), 0);
+	ck_assert_int_eq(registry_access_key_list(rig.registry, "b", 3, true, &list, next), 0);
 	ck_assert_uint_eq(json_array_size(list), 3);
 	ck_assert_str_eq(next, "");
 	json_decref(list);

@@ -171,19 +171,52 @@ START_TEST(knows_the_owner)
 {
 	struct fx_store f;
 	uint8_t mac[32];
-	uint32_t perms = 0;
-	char name[KEY_NAME_MAX + 1];
-	int64_t expires = 1;
+	struct token_record t;
 
 	fx_store_start(&f, NULL);
 	f.registry.mac(f.registry.ctx, "token", SLICE_LIT(FX_TOKEN), mac);
-	ck_assert_int_eq(f.registry.token_get(f.registry.ctx, mac, &perms, name, &expires), 0);
-	ck_assert_uint_eq(perms, PERM_OWNER | PERM_ALL_KEY);
-	ck_assert_str_eq(name, "owner");
-	ck_assert_int_eq(expires, 0);
+	ck_assert_int_eq(f.registry.token_find(f.registry.ctx, mac, &t), 0);
+	ck_assert_str_eq(t.role, "owner");
+	ck_assert_str_eq(t.name, "owner");
+	ck_assert_int_eq(t.expires_at, 0);
+	ck_assert_uint_eq(t.n_cidrs, 0);
+	ck_assert_int_eq(f.registry.token_delete(f.registry.ctx, "owner"), ERR_CONFLICT);
 	f.registry.mac(f.registry.ctx, "secret", SLICE_LIT(FX_TOKEN), mac);
-	ck_assert_int_eq(
-	        f.registry.token_get(f.registry.ctx, mac, &perms, name, &expires), ERR_NOT_FOUND);
+	ck_assert_int_eq(f.registry.token_find(f.registry.ctx, mac, &t), ERR_NOT_FOUND);
+	fx_close(&f);
+}
+END_TEST
+
+START_TEST(keeps_tokens)
+{
+	struct fx_store f;
+	struct token_record t = {.name = "b", .mac = {1}, .role = "owner", .n_cidrs = 2}, got,
+	                    *list;
+	unsigned n;
+
+	fx_store_start(&f, NULL);
+	const struct registry_store *port = &f.registry;
+	ck_assert_int_eq(cidr_parse("10.0.0.0/8", &t.cidrs[0]), 0);
+	ck_assert_int_eq(cidr_parse("2001:db8::/32", &t.cidrs[1]), 0);
+	ck_assert_int_eq(port->token_insert(port->ctx, &t), 0);
+	ck_assert_int_gt(t.created_us, 0);
+	ck_assert_int_eq(port->token_insert(port->ctx, &t), ERR_EXISTS);
+	ck_assert_int_eq(port->token_get(port->ctx, "b", &got), 0);
+	ck_assert_uint_eq(got.n_cidrs, 2);
+	ck_assert_mem_eq(got.cidrs, t.cidrs, sizeof(got.cidrs));
+	t = (struct token_record){.name = "c", .mac = {2}, .role = "analyst", .expires_at = 5000};
+	ck_assert_int_eq(port->token_insert(port->ctx, &t), 0);
+	ck_assert_int_eq(port->token_list(port->ctx, "b", 10, &list, &n), 0);
+	ck_assert_uint_eq(n, 2);
+	ck_assert_str_eq(list[0].name, "c");
+	ck_assert_int_eq(list[0].expires_at, 5000);
+	ck_assert_str_eq(list[1].name, "owner");
+	free(list);
+	/* Of two owners one may go, of what is no owner's everything. */
+	ck_assert_int_eq(port->token_delete(port->ctx, "owner"), 0);
+	ck_assert_int_eq(port->token_delete(port->ctx, "b"), ERR_CONFLICT);
+	ck_assert_int_eq(port->token_delete(port->ctx, "c"), 0);
+	ck_assert_int_eq(port->token_delete(port->ctx, "c"), ERR_NOT_FOUND);
 	fx_close(&f);
 }
 END_TEST
@@ -623,6 +656,7 @@ int main(void)
 	tcase_add_test(tc, lists_devices_in_order);
 	tcase_add_test(tc, keeps_access_keys);
 	tcase_add_test(tc, knows_the_owner);
+	tcase_add_test(tc, keeps_tokens);
 	tcase_add_test(tc, repeats_the_first_answer);
 	tcase_add_test(tc, answers_many_lookups);
 	tcase_add_test(tc, looks_up_again_after_a_lost_connection);
