@@ -23,7 +23,8 @@ CREATE TABLE holdfast.links (
 	subject_kind "char" NOT NULL,
 	subject bigint NOT NULL,
 	letter "char" NOT NULL,
-	value text COLLATE "C" NOT NULL CHECK (octet_length(value) BETWEEN 1 AND 1024),
+	value text COLLATE "C" NOT NULL
+		CHECK (octet_length(value) BETWEEN 1 AND 1024 AND position(E'\n' IN value) = 0),
 	created_at timestamptz NOT NULL DEFAULT now(),
 	UNIQUE (subject_kind, subject, letter, value)
 );
@@ -73,59 +74,91 @@ CREATE TABLE holdfast.audit (
 	before jsonb,
 	after jsonb
 );
-CREATE INDEX audit_at ON holdfast.audit (at);
-CREATE INDEX audit_name ON holdfast.audit (kind, name, audit_id);
-CREATE INDEX audit_actor ON holdfast.audit (actor, audit_id);
+CREATE INDEX audit_at ON holdfast.audit (at, audit_id);
+CREATE INDEX audit_name ON holdfast.audit (kind, name, at, audit_id);
+CREATE INDEX audit_actor ON holdfast.audit (actor, at, audit_id);
 
--- A row as the audit log may show it: what is secret is only said to be there, by a hash under which
--- nothing can be found again but that it changed.
-CREATE FUNCTION holdfast.audit_view(row_in jsonb) RETURNS jsonb
+-- The kind of a thing, as people know it: enum entity.
+CREATE FUNCTION holdfast.audit_kind(letter text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
-	SELECT row_in - ARRAY['primary_key', 'secondary_key', 'secret_mac', 'mac']
+	SELECT CASE letter WHEN 'd' THEN 'device' WHEN 'p' THEN 'policy' WHEN 'g' THEN 'group'
+		WHEN 'i' THEN 'ip-rule' WHEN 'b' THEN 'ban' WHEN 'a' THEN 'authority'
+		WHEN 'u' THEN 'authorizer' WHEN 'c' THEN 'certificate' WHEN 'v' THEN 'approval'
+		ELSE 'unknown' END
 $$;
+
+-- Text may hold the character 0, which jsonb does not take.
+CREATE FUNCTION holdfast.audit_json(row_in json) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+	SELECT replace(row_in::text, '\u0000', '\ufffd')::jsonb
+$$;
+
+-- Who acts: what the hub has said in this transaction; nothing said: somebody with SQL.
+CREATE FUNCTION holdfast.audit_write(operation text, kind text, name text, before jsonb, after jsonb)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+	who jsonb := nullif(current_setting('holdfast.actor', true), '')::jsonb;
+BEGIN
+	INSERT INTO holdfast.audit (actor, actor_kind, role, source, trace_id, operation, outcome, kind,
+		name, before, after)
+	VALUES (coalesce(who ->> 'name', CASE WHEN who IS NULL THEN session_user::text ELSE '' END),
+		coalesce(who ->> 'kind', CASE WHEN who IS NULL THEN 'sql' ELSE '' END),
+		coalesce(who ->> 'role', ''), coalesce(who ->> 'peer', ''), coalesce(who ->> 'trace', ''),
+		coalesce(who ->> 'operation', operation), 'done', kind, coalesce(name, ''), before, after);
+END $$;
+-- Nobody calls it but the triggers.
+REVOKE ALL ON FUNCTION holdfast.audit_write(text, text, text, jsonb, jsonb) FROM PUBLIC;
 
 -- Arguments: kind ('' : column kind has the letter), column of the name.
 CREATE FUNCTION holdfast.audit_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
-	-- Text may hold the character 0, which jsonb does not take.
-	was jsonb := CASE WHEN TG_OP <> 'INSERT'
-		THEN replace(row_to_json(OLD)::text, '\u0000', '\ufffd')::jsonb END;
-	now_is jsonb := CASE WHEN TG_OP <> 'DELETE'
-		THEN replace(row_to_json(NEW)::text, '\u0000', '\ufffd')::jsonb END;
-	who jsonb := nullif(current_setting('holdfast.actor', true), '')::jsonb;
-	what text := TG_ARGV[0];
-	secrets text[] := '{}';
-	secret text;
+	was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN holdfast.audit_json(row_to_json(OLD)) END;
+	now_is jsonb := CASE WHEN TG_OP <> 'DELETE' THEN holdfast.audit_json(row_to_json(NEW)) END;
+	what text := CASE WHEN TG_ARGV[0] = '' THEN holdfast.audit_kind(coalesce(now_is, was) ->> 'kind')
+		ELSE TG_ARGV[0] END;
+	-- Wrapped, hashed or not: nothing of them is shown but that they were changed.
+	secrets constant text[] := ARRAY['primary_key', 'secondary_key', 'secret_mac', 'mac'];
+	changed jsonb;
 BEGIN
-	IF what = '' THEN
-		what := CASE coalesce(now_is, was) ->> 'kind' WHEN 'p' THEN 'policy' WHEN 'g' THEN 'group'
-			WHEN 'i' THEN 'ip-rule' WHEN 'b' THEN 'ban' WHEN 'a' THEN 'authority'
-			WHEN 'u' THEN 'authorizer' WHEN 'c' THEN 'certificate' WHEN 'v' THEN 'approval'
-			ELSE 'unknown' END;
-	END IF;
 	IF TG_OP = 'UPDATE' THEN
-		FOREACH secret IN ARRAY ARRAY['primary_key', 'secondary_key', 'secret_mac'] LOOP
-			IF was -> secret IS DISTINCT FROM now_is -> secret THEN
-				secrets := secrets || secret;
-			END IF;
-		END LOOP;
+		SELECT jsonb_agg(s ORDER BY s) INTO changed FROM unnest(secrets) s
+			WHERE was -> s IS DISTINCT FROM now_is -> s;
 	END IF;
-	was := holdfast.audit_view(was);
-	now_is := holdfast.audit_view(now_is);
-	IF cardinality(secrets) > 0 THEN
-		now_is := now_is || jsonb_build_object('changedSecrets', to_jsonb(secrets));
+	was := was - secrets;
+	now_is := now_is - secrets;
+	IF changed IS NOT NULL THEN
+		now_is := now_is || jsonb_build_object('changedSecrets', changed);
 	END IF;
-	INSERT INTO holdfast.audit (actor, actor_kind, role, source, trace_id, operation, outcome, kind,
-		name, before, after)
-	VALUES (coalesce(who ->> 'name', session_user::text), coalesce(who ->> 'kind', 'sql'),
-		coalesce(who ->> 'role', ''), coalesce(who ->> 'peer', ''), coalesce(who ->> 'trace', ''),
-		coalesce(who ->> 'operation', lower(TG_OP)), 'done', what,
-		coalesce(now_is, was) ->> TG_ARGV[1], was, now_is);
+	PERFORM holdfast.audit_write(lower(TG_OP), what, coalesce(now_is, was) ->> TG_ARGV[1], was, now_is);
 	RETURN NULL;
 END $$;
--- Nobody calls it but a trigger.
 REVOKE ALL ON FUNCTION holdfast.audit_change() FROM PUBLIC;
+
+-- A link is a change of what it hangs on, under whose name it is found.
+CREATE FUNCTION holdfast.audit_link() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+	link holdfast.links := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+	what jsonb := jsonb_build_object('link', CASE link.letter WHEN 'p' THEN 'policy'
+		WHEN 'g' THEN 'group' WHEN 'r' THEN 'grant r' WHEN 'w' THEN 'grant w' ELSE 'grant rw' END,
+		'value', link.value);
+	subject_name text;
+BEGIN
+	IF link.subject_kind = 'd' THEN
+		SELECT id INTO subject_name FROM holdfast.devices WHERE device_key = link.subject;
+		IF subject_name IS NULL THEN
+			SELECT id INTO subject_name FROM holdfast.device_tombstones WHERE device_key = link.subject;
+		END IF;
+	ELSE
+		SELECT d.name INTO subject_name FROM holdfast.documents d WHERE document_key = link.subject;
+	END IF;
+	PERFORM holdfast.audit_write(lower(TG_OP), holdfast.audit_kind(link.subject_kind::text),
+		coalesce(subject_name, '#' || link.subject), CASE WHEN TG_OP = 'DELETE' THEN what END,
+		CASE WHEN TG_OP <> 'DELETE' THEN what END);
+	RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION holdfast.audit_link() FROM PUBLIC;
 
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON holdfast.devices
 	FOR EACH ROW EXECUTE FUNCTION holdfast.audit_change('device', 'id');
@@ -136,7 +169,7 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON holdfast.tokens
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON holdfast.documents
 	FOR EACH ROW EXECUTE FUNCTION holdfast.audit_change('', 'name');
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON holdfast.links
-	FOR EACH ROW EXECUTE FUNCTION holdfast.audit_change('link', 'value');
+	FOR EACH ROW EXECUTE FUNCTION holdfast.audit_link();
 
 -- The change feed hears of them: kinds are the letters of enum entity.
 CREATE FUNCTION holdfast.notify_document() RETURNS trigger
@@ -152,17 +185,14 @@ END $$;
 CREATE TRIGGER notify AFTER INSERT OR UPDATE OR DELETE ON holdfast.documents
 	FOR EACH ROW EXECUTE FUNCTION holdfast.notify_document();
 
--- A link changes what it hangs on. A group that is deleted takes its members' links along without a word
--- on each: its own row has told.
+-- A link changes what it hangs on: also where a group is deleted, so that nobody who was in it is
+-- remembered to be, should another one get its name.
 CREATE FUNCTION holdfast.notify_link() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
 	link holdfast.links := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 	name text;
 BEGIN
-	IF current_setting('holdfast.quiet', true) = 'on' THEN
-		RETURN NULL;
-	END IF;
 	IF link.subject_kind = 'd' THEN
 		SELECT id INTO name FROM holdfast.devices WHERE device_key = link.subject;
 	ELSE

@@ -218,9 +218,15 @@ int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *s
 	struct pg_params p = {0};
 	_cleanup_result_ PGresult *r = NULL;
 
+	static const char actor_sql[] =
+	        "SELECT set_config('holdfast.actor',"
+	        " '{\"name\":\"hub\",\"kind\":\"hub\",\"operation\":\"init\"}', true)";
+
 	/* Two hubs that start at once on a new database: the second finds it set up. */
 	pg_put_i64(&p, LOCK_SEED);
 	int err = pg_script(pg, "BEGIN", seed.deadline);
+	if (err == 0)
+		err = pg_exec(pg, actor_sql, NULL, seed.deadline, NULL);
 	if (err == 0)
 		err = pg_exec(pg, "SELECT pg_advisory_xact_lock($1)", &p, seed.deadline, NULL);
 	if (err == 0)
