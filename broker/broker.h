@@ -69,6 +69,8 @@ struct broker_link {
 	void (*close)(void *link, enum end_reason why, bool hard);
 	/* Moves to the other loop, where broker_client_moved is called (see conn_move). */
 	void (*move)(void *link, struct loop *to);
+	/* The client has proved who it is; may be NULL. */
+	void (*known)(void *link);
 	/* What the client has shown of itself in the TLS handshake, borrowed; NULL, and a member
 	 * that is NULL: nothing. */
 	struct cert_chain *(*certificate)(void *link);
@@ -91,6 +93,9 @@ struct broker_client *broker_client_new(struct broker *b, struct loop *here,
 ssize_t broker_client_data(struct broker_client *c, struct slice in, size_t *ret_need);
 void broker_client_drained(struct broker_client *c);
 void broker_client_moved(struct broker_client *c, struct loop *here);
+/* The transport has to end the connection: says goodbye and closes the link, as for a reason of
+ * the broker's own. */
+void broker_client_end(struct broker_client *c, enum end_reason why);
 /* The connection is gone (why as the transport knows it): the last call, c is freed in it. */
 void broker_client_closed(struct broker_client *c, enum end_reason why);
 

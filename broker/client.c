@@ -217,6 +217,11 @@ void client_detach(struct broker_client *c)
 	session_detach(s);
 }
 
+void broker_client_end(struct broker_client *c, enum end_reason why)
+{
+	client_end(c, why);
+}
+
 void broker_client_closed(struct broker_client *c, enum end_reason why)
 {
 	struct broker *b = c->shard->b;

@@ -238,6 +238,8 @@ static void admit(struct broker_client *c, struct connecting *k, struct session 
 {
 	const struct broker_hooks *hooks = &k->shard->b->hooks;
 	struct principal *p = k->auth.principal;
+	if (c->ops->known)
+		c->ops->known(c->link);
 	set_principal(s, p);
 	session_attach(s, c, session_expiry(c, &k->con));
 	c->rate = rate_get(k->shard, p);

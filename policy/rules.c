@@ -3,6 +3,10 @@
 
 #include <stdlib.h>
 
+#include "policy/abuse.h"
+#include "policy/bans.h"
+#include "policy/ip_rules.h"
+#include "policy/keeper.h"
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 
@@ -16,9 +20,12 @@ static const struct {
 } kinds[RULES_PARTS] = {
         [RULES_POLICIES] = {ENTITY_POLICY, NULL},
         [RULES_GROUPS] = {ENTITY_GROUP, NULL},
-        [RULES_IP] = {ENTITY_IP_RULE, NULL},
-        [RULES_BANS] = {ENTITY_BAN, NULL},
+        [RULES_IP] = {ENTITY_IP_RULE, ip_rules_load},
+        [RULES_BANS] = {ENTITY_BAN, bans_load},
 };
+
+/* What an access is compiled from: a ban makes none of them stale. */
+#define ACCESS_PARTS (1u << RULES_POLICIES | 1u << RULES_GROUPS)
 
 static struct part *part_ref(struct part *p)
 {
@@ -59,7 +66,7 @@ static int load(void *ctx, void *old, uint64_t what, void **ret)
 	if (!r)
 		return ERR_NOMEM;
 	atomic_init(&r->refs, 1);
-	r->version = ++p->next_version;
+	r->version = before && !(what & ACCESS_PARTS) ? before->version : ++p->next_version;
 	for (unsigned i = 0; i < RULES_PARTS; i++) {
 		int err = 0;
 		if (before && !(what & 1u << i))
@@ -88,6 +95,7 @@ static void *unref(void *value)
 static void applied(void *ctx, void *value HF_UNUSED, uint64_t what)
 {
 	struct policy *p = ctx;
+	keeper_poke(p->keeper);
 	for (unsigned i = 0; p->applied && i < RULES_PARTS; i++)
 		if (what & 1u << i)
 			p->applied(p->applied_ctx, kinds[i].kind);
@@ -112,11 +120,12 @@ struct policy *policy_new(struct loop *const *loops, unsigned n, const struct po
 	p->store = *store;
 	p->limits = *limits;
 	p->rules = replica_new(loops, n, &ops, p);
-	if (!p->rules) {
-		free(p);
-		return NULL;
-	}
-	return p;
+	p->keeper = keeper_new(p);
+	p->abuse = p->keeper ? abuse_new(p->keeper) : NULL;
+	if (p->rules && p->abuse)
+		return p;
+	policy_free(p);
+	return NULL;
 }
 
 void policy_set_observer(struct policy *p, void (*told)(void *ctx, enum entity kind), void *ctx)
@@ -127,19 +136,28 @@ void policy_set_observer(struct policy *p, void (*told)(void *ctx, enum entity k
 
 int policy_start(struct policy *p)
 {
-	return replica_start(p->rules);
+	int r = replica_start(p->rules);
+	if (r < 0)
+		return r;
+	atomic_store(&p->started, true);
+	return keeper_start(p->keeper);
 }
 
 void policy_stop(struct policy *p)
 {
-	if (p)
-		replica_stop(p->rules);
+	if (!p)
+		return;
+	keeper_hurry(p->keeper);
+	replica_stop(p->rules);
+	keeper_stop(p->keeper);
 }
 
 void policy_free(struct policy *p)
 {
 	if (!p)
 		return;
+	keeper_free(p->keeper);
+	abuse_free(p->abuse);
 	replica_free(p->rules);
 	free(p);
 }

@@ -29,7 +29,7 @@ struct part {
 
 struct rules {
 	atomic_uint refs;
-	uint64_t version; /* rises with every load */
+	uint64_t version; /* rises with every load of what an access is compiled from */
 	struct part *parts[RULES_PARTS];
 };
 
@@ -43,6 +43,9 @@ struct policy {
 	struct policy_store store;
 	struct policy_limits limits; /* as it was made; what is live has atomics of its own */
 	struct replica *rules;
+	struct abuse *abuse;
+	struct keeper *keeper;
+	atomic_bool ip_default_deny, started;
 	void (*applied)(void *ctx, enum entity kind);
 	void *applied_ctx;
 	uint64_t next_version; /* the replica's thread */

@@ -10,6 +10,7 @@
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 #include "server/config_table.h"
+#include "server/gate.h"
 #include "server/net/net.h"
 
 #define THREADS_MAX 16
@@ -248,6 +249,22 @@ static int check_proxies(const struct loader *l)
 	return 0;
 }
 
+static int check_abuse(const struct loader *l)
+{
+	const struct config *c = l->c;
+	unsigned seconds[POLICY_BAN_STEPS], n;
+	for (unsigned i = 0; i < c->abuse_exempt.n; i++)
+		if (!net_network_valid(c->abuse_exempt.items[i]))
+			return refuse(l, "abuse.exempt", c->abuse_exempt.items[i],
+			        "is no network; allowed: 10.0.0.0/8, 192.0.2.1, fd00::/8, with no "
+			        "bits behind the prefix");
+	if (gate_ban_seconds(&c->abuse_ban_seconds, seconds, &n) < 0)
+		return refuse(l, "abuse.ban_seconds",
+		        c->abuse_ban_seconds.n ? c->abuse_ban_seconds.items[0] : "",
+		        "allowed: 1 to 8 numbers of seconds, each from 1 to 31536000");
+	return 0;
+}
+
 static int check_names(const struct loader *l)
 {
 	const struct config_list *names = &l->c->hub_name;
@@ -319,6 +336,8 @@ static int check(const struct loader *l)
 		r = check_listen(l, "https.listen", &c->https_listen, false);
 	if (r == 0)
 		r = check_proxies(l);
+	if (r == 0)
+		r = check_abuse(l);
 	if (r == 0)
 		r = check_filters(l);
 	if (r == 0)

@@ -49,6 +49,11 @@ static void link_move(void *link, struct loop *to)
 	conn_move(link, to, front_moved);
 }
 
+static void link_known(void *link)
+{
+	conn_known(link);
+}
+
 static struct cert_chain *link_certificate(void *link)
 {
 	return conn_certificate(link);
@@ -67,6 +72,7 @@ static const struct broker_link front_link = {
         .resume = link_resume,
         .close = link_close,
         .move = link_move,
+        .known = link_known,
         .certificate = link_certificate,
         .server_name = link_server_name,
 };
@@ -81,6 +87,11 @@ static void front_on_drained(struct conn *c HF_UNUSED, void *arg)
 	broker_client_drained(arg);
 }
 
+static void front_on_end(struct conn *c HF_UNUSED, void *arg, enum end_reason why)
+{
+	broker_client_end(arg, why);
+}
+
 static void front_on_closed(struct conn *c HF_UNUSED, void *arg, enum end_reason why)
 {
 	broker_client_closed(arg, why);
@@ -89,6 +100,7 @@ static void front_on_closed(struct conn *c HF_UNUSED, void *arg, enum end_reason
 static const struct conn_handler front_handler = {
         .on_data = front_on_data,
         .on_drained = front_on_drained,
+        .on_end = front_on_end,
         .on_closed = front_on_closed,
 };
 

@@ -15,6 +15,7 @@
 #include "server/base/loop.h"
 #include "server/base/metrics.h"
 #include "server/doors.h"
+#include "server/gate.h"
 #include "server/net/net.h"
 #include "server/outbound/outbound.h"
 #include "server/watch.h"
@@ -101,11 +102,27 @@ static bool hook_access_fresh(void *ctx)
 static enum deny_reason hook_may_connect(
         void *ctx, const struct principal *p, const struct auth_request *req)
 {
-	return policy_may_connect(((struct hub *)ctx)->policy, p, req);
+	struct policy *policy = ((struct hub *)ctx)->policy;
+	enum deny_reason why = policy_may_connect_from(policy, p);
+
+	return why == DENY_NONE ? policy_may_connect(policy, p, req) : why;
+}
+
+static enum deny_reason hook_attempt(void *ctx, const char *peer, struct slice id, struct slice key)
+{
+	return policy_attempt(((struct hub *)ctx)->policy, peer, id, key);
+}
+
+static void hook_outcome(
+        void *ctx, const char *peer, struct slice id, struct slice key, enum deny_reason why)
+{
+	policy_outcome(((struct hub *)ctx)->policy, peer, id, key, why);
 }
 
 static void hook_presence(void *ctx, const struct principal *p, bool connected, int64_t when_us)
 {
+	if (connected)
+		policy_note_connected(((struct hub *)ctx)->policy, p);
 	if (p->device_key)
 		storage_note_presence(
 		        ((struct hub *)ctx)->storage, p->device_key, connected, when_us);
@@ -159,9 +176,15 @@ static void feed_resync(void *ctx)
 }
 
 /* Rules changed, and every loop has the new ones. */
-static void rules_applied(void *ctx, enum entity kind HF_UNUSED)
+static void rules_applied(void *ctx, enum entity kind)
 {
-	broker_recheck_all(((struct hub *)ctx)->broker);
+	struct hub *hub = ctx;
+
+	if (kind == ENTITY_IP_RULE || kind == ENTITY_BAN)
+		net_recheck(hub->net);
+	/* The hub's own bans end nobody. */
+	if (kind != ENTITY_BAN || policy_bans_by_hand(hub->policy))
+		broker_recheck_all(hub->broker);
 }
 
 static void observe_write(
@@ -344,6 +367,8 @@ static int make_rooms(struct hub *hub)
 	        .access_version = hook_access_version,
 	        .access_fresh = hook_access_fresh,
 	        .may_connect = hook_may_connect,
+	        .attempt = hook_attempt,
+	        .outcome = hook_outcome,
 	        .fetch = hook_fetch,
 	};
 	const struct outbound_limits outbound_limits = outbound_limits_of(hub->cfg);
@@ -364,6 +389,7 @@ static int make_rooms(struct hub *hub)
 	        .filters_receive = hook_filters_receive,
 	        .presence = hook_presence,
 	};
+	int r;
 
 	hub->outbound = outbound_new(&outbound_limits);
 	if (!hub->outbound)
@@ -372,6 +398,9 @@ static int make_rooms(struct hub *hub)
 	if (!hub->policy)
 		return ERR_NOMEM;
 	policy_set_observer(hub->policy, rules_applied, hub);
+	r = gate_make(hub->net, hub->policy, hub->cfg);
+	if (r < 0)
+		return r;
 	hub->registry = registry_new(
 	        hub->loops, hub->n_loops, &registry_store, &registry_hooks, &registry_limits);
 	if (!hub->registry)
@@ -382,6 +411,7 @@ static int make_rooms(struct hub *hub)
 		return ERR_NOMEM;
 	hub->api = api_new(&(struct api_deps){
 	        .registry = hub->registry,
+	        .policy = hub->policy,
 	        .broker = hub->broker,
 	        .telemetry = storage_query(hub->storage),
 	        .ctx = hub,
@@ -578,6 +608,7 @@ void hub_reload(struct hub *hub)
 	        registry_set_limits(hub->registry, &registry_limits) < 0)
 		log_error("out of memory while settings were applied");
 	net_set_limits(hub->net, &net_limits);
+	gate_set_limits(hub->policy, fresh);
 	api_set_limits(hub->api, &http_limits, (size_t)fresh->mqtt_max_payload,
 	        (unsigned)fresh->https_device_inflight);
 	http_set_bodies_limit((size_t)fresh->https_max_bodies_bytes);

@@ -24,6 +24,7 @@ struct api_readiness {
 
 struct api_deps {
 	struct registry *registry;
+	struct policy *policy;
 	struct broker *broker;
 	struct telemetry_query_store telemetry;
 	void *ctx;

@@ -76,6 +76,7 @@ static bool authenticate(struct api_call *c)
 	enum deny_reason why;
 	int r = registry_authenticate_admin(
 	        c->api->deps.registry, credential, c->r->peer, &c->who, &why);
+	c->r->known = r == 0;
 	if (r == 0)
 		return true;
 	if (r == ERR_UNAUTHENTICATED)

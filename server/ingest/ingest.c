@@ -194,6 +194,7 @@ static void on_authenticated(struct auth_request *a)
 		return;
 	}
 	s->publish.principal = a->principal;
+	s->r->known = true;
 	/* A device acts for itself alone, whoever signed the token. */
 	if (a->principal->kind == PRINCIPAL_DEVICE &&
 	        !slice_eq_str(principal_id(a->principal), s->id))

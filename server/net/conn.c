@@ -91,6 +91,8 @@ void conn_queue(struct conn *c)
 
 static void conn_unlink(struct conn *c)
 {
+	if (c->nl->recheck_next == c)
+		c->nl->recheck_next = c->next;
 	*c->prev = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
@@ -141,6 +143,7 @@ void conn_die(struct conn *c)
 	c->fd = -1;
 	conn_unlink(c);
 	listener_count(c, -1);
+	conn_known(c);
 	atomic_fetch_sub_explicit(&c->nl->net->connections, 1, memory_order_relaxed);
 	metric_add(METRIC_CONNECTIONS, -1);
 	c->state = CONN_DEAD;
@@ -205,6 +208,7 @@ static void conn_arrive(struct mail *m)
 	c->offer = true;
 	conn_queue(c);
 	moved(c, c->arg);
+	conn_recheck(c); /* neither loop's walk may have met it */
 }
 
 static void conn_depart(struct conn *c)
@@ -302,6 +306,7 @@ int conn_begin(struct net_loop *nl, struct listener *l, int fd, const struct soc
 		close(fd);
 		return ERR_NOMEM;
 	}
+	c->stranger = !listener_is_proxied(l);
 	c->nl = nl;
 	c->listener = l;
 	c->fd = fd;

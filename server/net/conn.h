@@ -33,6 +33,9 @@ struct conn_handler {
 	ssize_t (*on_data)(struct conn *c, void *arg, struct slice in, size_t *ret_need);
 	/* The output queue fell below a quarter of what conn_set_low_water says; may be NULL. */
 	void (*on_drained)(struct conn *c, void *arg);
+	/* The connection is to end for a reason of its transport's (an IP rule): say goodbye and
+	 * call conn_close; may be NULL: it is closed without a word. */
+	void (*on_end)(struct conn *c, void *arg, enum end_reason why);
 	/* The last call: the connection is gone. Free arg here. */
 	void (*on_closed)(struct conn *c, void *arg, enum end_reason why);
 };
@@ -71,6 +74,9 @@ void conn_abort(struct conn *c, enum end_reason why); /* drops queued output */
  * here at once.
  */
 void conn_move(struct conn *c, struct loop *to, void (*moved)(struct conn *c, void *arg));
+
+/* Somebody on it has proved who he is: it counts no more among the strangers (net_admission). */
+void conn_known(struct conn *c);
 
 struct loop *conn_loop(const struct conn *c);
 void *conn_arg(const struct conn *c);

@@ -29,12 +29,16 @@ static void header_done(struct conn *c)
 		memcpy(c->peer_ip, peer.ip, sizeof(c->peer_ip));
 		c->peer_v6 = peer.v6;
 		c->peer_port = peer.port;
-		if (!listener_admits(c)) {
-			conn_abort(c, END_ADDRESS_LIMIT);
-			return;
-		}
 	}
-	conn_start(c);
+	struct ip_addr ip = conn_ip(c);
+	enum end_reason why = net_admit(c->nl->net, &ip);
+	c->stranger = why == END_NORMAL;
+	if (why == END_NORMAL && peer.known && !listener_admits(c))
+		why = END_ADDRESS_LIMIT;
+	if (why == END_NORMAL)
+		conn_start(c);
+	else
+		conn_abort(c, why);
 }
 
 /* Reads up to n more bytes of the header. False: they are not there yet, or the peer has gone. */

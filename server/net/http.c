@@ -324,6 +324,8 @@ void http_respond(struct http_request *r, const struct http_response *resp)
 		http_exchange_free(x);
 		return;
 	}
+	if (r->known)
+		conn_known(h->c);
 	bool keep = x->keep_alive && !resp->close && h->n_requests < REQUESTS_MAX;
 	enum http_persistence persistence = HTTP_CLOSE;
 	if (keep)

@@ -36,6 +36,7 @@ enum http_method {
 struct http_request {
 	struct mail mail;  /* free for the handler: to post the request to a worker and back */
 	void *user;        /* free for the handler */
+	bool known;        /* the handler's to set: whoever asks has proved who it is */
 	struct loop *loop; /* where the answer must be given: http_respond */
 	enum http_method method;
 	struct slice method_text;

@@ -259,24 +259,21 @@ static void accept_exhausted(struct listener_socket *s)
 	loop_timer_set(nl->loop, &nl->accept_timer, ACCEPT_REST_MS);
 }
 
-/* Who shares an address: all behind one IPv4 address, and all of one IPv6 network, in which a host
- * may choose its own addresses. */
-static struct slice address_key(bool v6, const void *ip)
+static struct ip_addr peer_ip(const struct sockaddr_storage *peer)
 {
-	return slice_make(ip, v6 ? 8 : 4);
-}
-
-static struct slice peer_key(const struct sockaddr_storage *peer)
-{
-	if (peer->ss_family == AF_INET6)
-		return address_key(true, &((const struct sockaddr_in6 *)peer)->sin6_addr);
-	return address_key(false, &((const struct sockaddr_in *)peer)->sin_addr);
+	struct ip_addr ip = {.v6 = peer->ss_family == AF_INET6};
+	if (ip.v6)
+		memcpy(ip.bytes, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
+	else
+		memcpy(ip.bytes, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+	return ip;
 }
 
 static void tally(struct conn *c, int n)
 {
+	struct ip_addr ip = conn_ip(c);
 	c->tallied = n > 0;
-	tally_add(c->nl->net->addresses, address_key(c->peer_v6, c->peer_ip), n);
+	tally_add(c->nl->net->addresses, ip_shared(&ip), n);
 }
 
 void listener_count(struct conn *c, int n)
@@ -293,7 +290,7 @@ static size_t load(const atomic_size_t *v)
 
 /* Whether one more is too many, and of what. */
 static bool too_many(
-        const struct listener_socket *s, const struct sockaddr_storage *peer, enum end_reason *ret)
+        const struct listener_socket *s, const struct ip_addr *peer, enum end_reason *ret)
 {
 	const struct net *net = s->nl->net;
 	size_t of_listener = load(&net->listener_connections),
@@ -304,7 +301,7 @@ static bool too_many(
 		*ret = END_LISTENER_LIMIT;
 	/* Through a balancer the client's address counts, which is not known yet. */
 	else if (of_address && !s->listener->proxied &&
-	        tally_sum(net->addresses, peer_key(peer)) >= (int64_t)of_address)
+	        tally_sum(net->addresses, ip_shared(peer)) >= (int64_t)of_address)
 		*ret = END_ADDRESS_LIMIT;
 	else
 		return false;
@@ -315,37 +312,41 @@ bool listener_admits(struct conn *c)
 {
 	const struct net *net = c->nl->net;
 	size_t most = load(&net->address_connections);
-	struct slice key = address_key(c->peer_v6, c->peer_ip);
-	if (most && tally_sum(net->addresses, key) >= (int64_t)most)
+	struct ip_addr ip = conn_ip(c);
+	if (most && tally_sum(net->addresses, ip_shared(&ip)) >= (int64_t)most)
 		return false;
 	tally(c, 1);
 	return true;
 }
 
 /* Whether it may connect there at all. */
-static bool trusted(const struct listener *l, const struct sockaddr_storage *peer)
+static bool trusted(const struct listener *l, const struct ip_addr *peer)
 {
-	bool v6 = peer->ss_family == AF_INET6;
-	const void *ip = v6 ? (const void *)&((const struct sockaddr_in6 *)peer)->sin6_addr
-	                    : &((const struct sockaddr_in *)peer)->sin_addr;
 	for (unsigned i = 0; i < l->n_proxies; i++)
-		if (cidr_has(&l->proxies[i], v6, ip))
+		if (cidr_has(&l->proxies[i], peer->v6, peer->bytes))
 			return true;
 	return !l->proxied;
 }
 
 /* Without a connection, and without a DISCONNECT: nobody has said yet what is spoken. */
-static void turn_away(int fd, const struct sockaddr_storage *peer, enum end_reason why)
+static void turn_away(int fd, const struct ip_addr *peer, enum end_reason why)
 {
-	bool v6 = peer->ss_family == AF_INET6;
-	char ip[INET6_ADDRSTRLEN];
-	inet_ntop(peer->ss_family,
-	        v6 ? (const void *)&((const struct sockaddr_in6 *)peer)->sin6_addr
-	           : (const void *)&((const struct sockaddr_in *)peer)->sin_addr,
-	        ip, sizeof(ip));
-	log_warn("connection refused", F_STR("peer", ip), F_STR("reason", end_name(why)));
+	char ip[IP_TEXT_LEN];
+	log_warn("connection refused", F_STR("peer", ip_text(peer, ip)),
+	        F_STR("reason", end_name(why)));
 	metric_inc_by(METRIC_CONNECTIONS_ENDED, why);
 	close(fd);
+}
+
+/* A balancer's connection is judged by the client's address, which is not known yet. */
+static enum end_reason judge(const struct listener_socket *s, const struct ip_addr *peer)
+{
+	enum end_reason why;
+	if (!trusted(s->listener, peer))
+		return END_PROXY_UNTRUSTED;
+	if (too_many(s, peer, &why))
+		return why;
+	return s->listener->proxied ? END_NORMAL : net_admit(s->nl->net, peer);
 }
 
 static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, void *arg)
@@ -365,13 +366,17 @@ static void on_acceptable(HF_UNUSED evutil_socket_t lfd, HF_UNUSED short what, v
 				return;
 			continue; /* the peer has gone already, or its network failed */
 		}
-		enum end_reason why = END_PROXY_UNTRUSTED;
-		if (!trusted(s->listener, &peer) || too_many(s, &peer, &why)) {
-			turn_away(fd, &peer, why);
+		struct ip_addr ip = peer_ip(&peer);
+		enum end_reason why = judge(s, &ip);
+		if (why != END_NORMAL) {
+			turn_away(fd, &ip, why);
 			continue;
 		}
-		if (conn_begin(s->nl, s->listener, fd, &peer) < 0)
+		if (conn_begin(s->nl, s->listener, fd, &peer) < 0) {
+			if (!s->listener->proxied)
+				net_settle(s->nl->net, &ip);
 			return;
+		}
 	}
 }
 

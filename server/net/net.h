@@ -4,6 +4,7 @@
 #ifndef HF_NET_NET_H
 #define HF_NET_NET_H
 
+#include "server/base/ip.h"
 #include "server/base/loop.h"
 #include "server/net/conn.h"
 
@@ -25,6 +26,25 @@ struct net_limits {
 struct net *net_new(struct loop *const *loops, unsigned n, const struct net_limits *limits);
 void net_free(struct net *net); /* after all loops have stopped; closes what is left */
 void net_set_limits(struct net *net, const struct net_limits *limits); /* any thread */
+
+/*
+ * Who may connect at all, judged by the address alone: asked on the connection's loop when it is
+ * accepted, before TLS; behind a balancer once its header has told the address. END_NORMAL: let in,
+ * else why not. A member that is NULL is not asked; none may block.
+ */
+struct net_admission {
+	void *ctx;
+	enum end_reason (*admit)(void *ctx, const struct ip_addr *peer);
+	/* Once for everybody who was let in: is known by now (conn_known), or gone. */
+	void (*settled)(void *ctx, const struct ip_addr *peer);
+	/* Whether somebody who is connected may stay: asked of all by net_recheck. */
+	enum end_reason (*still)(void *ctx, const struct ip_addr *peer);
+};
+/* Copies it. Main thread, before the loops run. */
+void net_set_admission(struct net *net, const struct net_admission *a);
+/* Asks admission->still of every connection, whatever it speaks, some hundred in each turn of each
+ * loop, and ends those that may not stay. Any thread. */
+void net_recheck(struct net *net);
 
 /*
  * Server certificate and tickets. Loads and checks certificate chain and key (PEM files); on

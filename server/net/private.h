@@ -94,6 +94,7 @@ struct conn {
 	uint8_t armed;    /* EV_READ, EV_WRITE: what the event waits for */
 	uint8_t seen;     /* the loop's mark: when it was read */
 	bool peer_v6 : 1;
+	bool stranger : 1; /* was admitted, and the admission has not been told more */
 	bool tallied : 1;  /* counts among the connections of its address */
 	bool queued : 1;   /* on the work list */
 	bool offer : 1;    /* unread bytes are to be offered without a read */
@@ -124,6 +125,10 @@ struct net_loop {
 	struct mail accept_mail;
 	atomic_bool accept_posted;
 	atomic_int accept_wanted;
+	/* Asking about everybody again: wanted by any thread, done by mail, a slice a turn. */
+	struct mail recheck_mail;
+	atomic_bool recheck_posted, recheck_wanted;
+	struct conn *recheck_next; /* the next one to be asked about; NULL: all were */
 	int reserve_fd; /* given up to refuse a connection when descriptors have run out */
 	struct loop_timer accept_timer;
 	/* Ciphertext of the connection that is being read; always used up within the read. */
@@ -134,6 +139,7 @@ struct net_loop {
 };
 
 struct net {
+	struct net_admission admission;
 	unsigned n_loops;
 	struct net_loop *loops[NET_LOOPS_MAX];
 	struct tls *tls;
@@ -145,7 +151,8 @@ struct net {
 	atomic_uint_fast64_t next_id;
 };
 
-/* conn.c: begins a connection on an accepted socket, which it owns from here on. 0 or ERR_NOMEM. */
+/* conn.c: begins a connection on an accepted socket, which it owns from here on. Unless a
+ * balancer's it was admitted (net_admit) and counts as a stranger. 0 or ERR_NOMEM. */
 int conn_begin(
         struct net_loop *nl, struct listener *l, int fd, const struct sockaddr_storage *peer);
 /* Has the end of the turn look at it. */
@@ -165,6 +172,17 @@ void conn_start(struct conn *c);
 void conn_die(struct conn *c);
 /* on_closed and what is counted with it. */
 void conn_tell(struct conn *c);
+
+/* conn_admit.c */
+/* Whether the peer may connect; if so it counts as a stranger until conn_settle. END_NORMAL, or why
+ * not. */
+enum end_reason net_admit(struct net *net, const struct ip_addr *peer);
+void net_settle(struct net *net, const struct ip_addr *peer);
+/* The connection's peer, without the port. */
+struct ip_addr conn_ip(const struct conn *c);
+/* Asks about it, and ends it if it may not stay. */
+void conn_recheck(struct conn *c);
+void recheck_deliver(struct mail *m);
 
 /* conn_read.c */
 void conn_readable(struct conn *c);

@@ -66,7 +66,8 @@ static void on_closed(struct conn *c HF_UNUSED, void *arg, enum end_reason why)
 
 static void on_accept(struct conn *c, void *arg HF_UNUSED)
 {
-	static const struct conn_handler handler = {on_data, on_drained, on_closed};
+	static const struct conn_handler handler = {
+	        .on_data = on_data, .on_drained = on_drained, .on_closed = on_closed};
 	struct broker_peer peer = {
 	        .conn_id = conn_id(c), .protocol = "mqtt", .anonymous_allowed = true};
 	conn_peer(c, peer.address);
