@@ -13,6 +13,7 @@
 
 /* The first that fits has it. */
 static const struct credential *const kinds[] = {
+        &credential_custom,
         &credential_anonymous,
         &credential_key,
         &credential_sas,
@@ -54,6 +55,24 @@ void who_parts(const struct who *who, struct access *ret[static PRINCIPAL_PARTS]
 	}
 	while (n < PRINCIPAL_PARTS)
 		ret[n++] = NULL;
+}
+
+int principal_parts(const struct principal *p, const struct credential *kind, const struct who *who,
+        struct access *ret[static PRINCIPAL_PARTS])
+{
+	struct access *more = NULL;
+	unsigned n = 0;
+	int err = kind && kind->access_again ? kind->access_again(p, &more) : 0;
+	if (err < 0)
+		return err;
+	who_parts(who, ret);
+	while (n < PRINCIPAL_PARTS && ret[n])
+		access_ref(ret[n++]);
+	if (more) {
+		assert(n < PRINCIPAL_PARTS);
+		ret[n] = more;
+	}
+	return 0;
 }
 
 /* ---- answering ---- */
@@ -188,14 +207,14 @@ static struct principal *principal_of(struct attempt *a)
 	p->resolved = true;
 	p->has_source = ip_parse_peer(a->req->peer, &p->source) == 0;
 	memcpy(p->credential_tag, a->tag, sizeof(p->credential_tag));
-	who_parts(&a->who, parts);
-	for (unsigned i = 0; i < PRINCIPAL_PARTS && parts[i]; i++)
-		p->access[i] = access_ref(parts[i]);
 	p->facts = TAKE_PTR(a->facts);
 	if (a->proof) {
 		p->proof = TAKE_PTR(a->proof);
 		p->proof_free = proof_unref;
 	}
+	if (principal_parts(p, a->kind, &a->who, parts) < 0)
+		return principal_unref(p);
+	memcpy(p->access, parts, sizeof(p->access));
 	return p;
 }
 
@@ -217,6 +236,35 @@ static enum deny_reason admit(struct attempt *a, struct principal **ret)
 	return why;
 }
 
+/* The default custom authoriser may know whom the registry does not. */
+static bool take_over(struct attempt *a, enum deny_reason why)
+{
+	struct shard *s = a->query.shard;
+	if (!credential_custom_takes(a, why))
+		return false;
+	if (a->kind && a->kind->drop)
+		a->kind->drop(a);
+	attempt_unjudge(a);
+	query_end(&a->query);
+	a->query.n = 0;
+	query_init(&a->query, s);
+	a->kind = &credential_custom_default;
+	a->taken_over = why;
+	a->who = (struct who){0};
+	a->id = a->key_name = (struct slice){0};
+	a->expires_at = 0;
+	return true;
+}
+
+/* What was read of the request: looks at the identities, or ends it. */
+static void attempt_go_on(struct attempt *a, enum deny_reason why)
+{
+	if (why == DENY_NONE)
+		query_run(&a->query);
+	else
+		attempt_end(a, why, NULL);
+}
+
 void attempt_settle(struct attempt *a, enum deny_reason why)
 {
 	struct principal *p = NULL;
@@ -227,7 +275,10 @@ void attempt_settle(struct attempt *a, enum deny_reason why)
 	bool final = why == DENY_NONE || (a->kind->expired && why == a->kind->expired);
 	if (!final && query_run_afresh(&a->query))
 		return;
-	attempt_end(a, why, p);
+	if (!final && take_over(a, why))
+		attempt_go_on(a, a->kind->read(a));
+	else
+		attempt_end(a, why, p);
 }
 
 static void attempt_judge(struct query *q)
@@ -318,12 +369,10 @@ void registry_authenticate(struct registry *r, struct auth_request *req)
 	req->state = a;
 	req->timer = (struct loop_timer){.fire = attempt_timeout};
 	enum deny_reason why = attempt_read(a);
-	if (why != DENY_NONE) {
-		attempt_end(a, why, NULL);
-		return;
-	}
+	if (why != DENY_NONE && take_over(a, why))
+		why = a->kind->read(a);
 	loop_timer_set(req->loop, &req->timer, s->settings->lookup_ms);
-	query_run(&a->query);
+	attempt_go_on(a, why);
 }
 
 bool registry_claimed_id(struct slice username, struct slice *ret)

@@ -55,8 +55,9 @@ struct attempt {
 
 	/* What judge finds out. */
 	uint8_t tag[CREDENTIAL_TAG_LEN];
-	struct facts *facts; /* of a certificate; goes to the principal */
-	struct proof *proof; /* the same */
+	struct facts *facts;         /* of a certificate; goes to the principal */
+	struct proof *proof;         /* the same */
+	enum deny_reason taken_over; /* why the kind before was given up */
 };
 
 struct credential {
@@ -82,7 +83,15 @@ struct credential {
 	/* Whether the credential is still worth what it was: END_NORMAL, or how it ends. NULL: it
 	 * always is. */
 	enum end_reason (*judge_again)(const struct principal *p, const struct who *who);
+	/* Optional: what it may besides what its identities may: a reference, or NULL. 0,
+	 * ERR_UNAVAILABLE. For its first principal too, once that has its proof. */
+	int (*access_again)(const struct principal *p, struct access **ret);
 };
+
+/* All parts of a principal of that kind (NULL: none) and those identities: references. 0, or
+ * ERR_UNAVAILABLE. */
+int principal_parts(const struct principal *p, const struct credential *kind, const struct who *who,
+        struct access *ret[static PRINCIPAL_PARTS]);
 
 /* The device or module id that somebody says he is: checks its form and, for MQTT, that it is the
  * client id; wants its identities. Sets a->id. */
@@ -94,12 +103,18 @@ static inline int64_t attempt_now_s(const struct attempt *a)
 	return loop_wall_us(a->req->loop) / 1000000;
 }
 
+/* Whether the default custom authoriser is to judge somebody whom the kind that had him refuses for
+ * that reason, or whom none has. */
+bool credential_custom_takes(const struct attempt *a, enum deny_reason why);
+
 /* The row that judges p again; NULL: none has to. */
 const struct credential *credential_of(const struct principal *p);
 
 extern const struct credential credential_anonymous; /* credential_anonymous.c */
-extern const struct credential credential_key;       /* credential_sas.c: a back end */
-extern const struct credential credential_sas;       /* credential_sas.c: a device or module */
-extern const struct credential credential_secret;    /* credential_secret.c */
+extern const struct credential credential_custom;    /* credential_custom.c: one that is named */
+extern const struct credential credential_custom_default; /* one that is not: takes over */
+extern const struct credential credential_key;            /* credential_sas.c: a back end */
+extern const struct credential credential_sas;            /* credential_sas.c: a device or module */
+extern const struct credential credential_secret;         /* credential_secret.c */
 
 #endif

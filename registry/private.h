@@ -11,6 +11,7 @@
 struct settings {
 	atomic_uint refs;
 	unsigned lookup_ms;
+	unsigned authorizer_min_s;
 	size_t cache_entries;
 	unsigned n_hub_names;
 	char *hub_names[];
@@ -33,6 +34,8 @@ struct shard {
 	struct query *queries; /* all that wait for something */
 	struct query *stalled; /* those that wait for the change feed */
 	struct loop_timer feed_timer;
+	struct desk *desk;    /* asks custom authorisers (authorizer_call.c) */
+	struct grant *grants; /* what they have granted (authorizer_grant.c) */
 };
 
 struct registry {
@@ -41,6 +44,9 @@ struct registry {
 	void (*changed)(
 	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
 	void *changed_ctx;
+	struct replica *authorizers; /* authorizers.c */
+	void (*trust_applied)(void *ctx);
+	void *trust_applied_ctx;
 	pthread_mutex_t mutex; /* for settings */
 	struct settings *settings;
 	unsigned n;

@@ -1,5 +1,7 @@
 #include "registry/query.h"
 
+#include "registry/authorizer_grant.h"
+
 #include <assert.h>
 
 #include "server/base/err.h"
@@ -400,6 +402,8 @@ void shard_done(struct shard *s)
 	map_for_each (&s->flights, pos, f)
 		if (!f->out)
 			flight_free(f);
+	grants_drop(s);
+	desk_free(s->desk);
 	map_free(&s->flights);
 	cache_done(&s->cache);
 	s->settings = settings_unref(s->settings);

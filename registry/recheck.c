@@ -120,16 +120,19 @@ static struct principal *copy_of(const struct principal *p)
 static int renew(const struct recheck *c, struct principal **ret)
 {
 	struct access *parts[PRINCIPAL_PARTS];
-	who_parts(&c->who, parts);
-	if (is_as_before(c, parts))
-		return 0;
-	struct principal *p = copy_of(c->req->principal);
-	if (!p)
-		return ERR_UNAVAILABLE;
+	int err = principal_parts(c->req->principal, c->kind, &c->who, parts);
+	if (err < 0)
+		return err;
+	struct principal *p = is_as_before(c, parts) ? NULL : copy_of(c->req->principal);
+	if (!p) {
+		bool same = is_as_before(c, parts);
+		for (unsigned i = 0; i < PRINCIPAL_PARTS; i++)
+			access_unref(parts[i]);
+		return same ? 0 : ERR_UNAVAILABLE;
+	}
 	p->perms = perms_now(c);
 	p->resolved = true;
-	for (unsigned i = 0; i < PRINCIPAL_PARTS && parts[i]; i++)
-		p->access[i] = access_ref(parts[i]);
+	memcpy(p->access, parts, sizeof(p->access));
 	*ret = p;
 	return 0;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "registry/auth/creds_mqtt.h"
+#include "registry/authorizer_call.h"
+#include "registry/authorizers.h"
 #include "registry/private.h"
 #include "registry/query.h"
 #include "server/base/err.h"
@@ -21,6 +23,7 @@ struct settings *settings_new(const struct registry_limits *limits)
 		return NULL;
 	atomic_init(&s->refs, 1);
 	s->lookup_ms = limits->lookup_ms;
+	s->authorizer_min_s = limits->authorizer_min_s;
 	s->cache_entries = limits->cache_entries;
 	for (; s->n_hub_names < limits->n_hub_names; s->n_hub_names++) {
 		s->hub_names[s->n_hub_names] = strdup(limits->hub_names[s->n_hub_names]);
@@ -76,6 +79,14 @@ struct registry *registry_new(struct loop *const *loops, unsigned n,
 	r->n = n;
 	for (unsigned i = 0; i < n; i++)
 		shard_init(&r->shards[i], r, loops[i], settings_ref(r->settings));
+	r->authorizers = authorizers_new(loops, n, r);
+	for (unsigned i = 0; i < n; i++)
+		r->shards[i].desk = desk_new(&r->shards[i]);
+	for (unsigned i = 0; i < n; i++)
+		if (!r->authorizers || !r->shards[i].desk) {
+			registry_free(r);
+			return NULL;
+		}
 	return r;
 }
 
@@ -85,6 +96,7 @@ void registry_free(struct registry *r)
 		return;
 	for (unsigned i = 0; i < r->n; i++)
 		shard_done(&r->shards[i]);
+	replica_free(r->authorizers);
 	settings_unref(r->settings);
 	pthread_mutex_destroy(&r->mutex);
 	free(r);
@@ -93,6 +105,36 @@ void registry_free(struct registry *r)
 const struct registry_store *registry_port(const struct registry *r)
 {
 	return &r->store;
+}
+
+/* ---- whom it trusts ---- */
+
+int registry_start(struct registry *r)
+{
+	return replica_start(r->authorizers);
+}
+
+void registry_stop(struct registry *r)
+{
+	if (r)
+		replica_stop(r->authorizers);
+}
+
+void registry_set_trust_observer(struct registry *r, void (*applied)(void *ctx), void *ctx)
+{
+	r->trust_applied = applied;
+	r->trust_applied_ctx = ctx;
+}
+
+void registry_trust_changed(struct registry *r, enum entity kind)
+{
+	if (kind == ENTITY_AUTHORIZER)
+		replica_changed(r->authorizers, 1);
+}
+
+void registry_trust_changed_all(struct registry *r)
+{
+	registry_trust_changed(r, ENTITY_AUTHORIZER);
 }
 
 /* ---- orders to every loop ---- */

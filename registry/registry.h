@@ -19,6 +19,7 @@ struct registry_limits {
 	char *const
 	        *hub_names; /* hub.name; copied; the first is the HostName of connection strings */
 	unsigned n_hub_names;
+	unsigned authorizer_min_s; /* the least that a custom authoriser may say for its times */
 };
 
 /* loops: n, not running. store and hooks (NULL: none) are copied. NULL when out of memory. Main
@@ -37,6 +38,17 @@ void registry_set_observer(struct registry *r,
         void (*changed)(
                 void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone),
         void *ctx);
+
+/* Reads the custom authorisers, then keeps up with them; before the loops run. Without it nobody is
+ * let in by one. 0, or what the store returned. Main thread. */
+int registry_start(struct registry *r);
+void registry_stop(struct registry *r); /* before the loops stop; NULL is fine */
+/* Whom to tell when whom the registry trusts has changed and every loop knows of it: everybody is
+ * to be asked about again. Before registry_start; called on a thread of the registry. */
+void registry_set_trust_observer(struct registry *r, void (*applied)(void *ctx), void *ctx);
+/* Any thread: documents of a kind have changed that the registry reads whole. */
+void registry_trust_changed(struct registry *r, enum entity kind);
+void registry_trust_changed_all(struct registry *r);
 
 /* ---- on loops ---- */
 
@@ -117,6 +129,19 @@ int registry_token_list(struct registry *r, const char *after, unsigned limit, j
         char ret_next[static KEY_NAME_MAX + 1]);
 /* ERR_CONFLICT: the last owner's that does not expire. */
 int registry_token_delete(struct registry *r, struct slice name);
+
+/* Custom authorisers; errors as above. ret_next as of devices. */
+int registry_authorizer_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
+int registry_authorizer_get(struct registry *r, struct slice name, json_t **ret);
+int registry_authorizer_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
+        char ret_next[static DOCUMENT_NAME_MAX + 1]);
+int registry_authorizer_put(struct registry *r, struct slice name, const json_t *doc,
+        struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
+int registry_authorizer_delete(
+        struct registry *r, struct slice name, struct registry_condition cond);
+/* Asks it about somebody whom doc describes, and says how that went. Waits for it. */
+int registry_authorizer_test(
+        struct registry *r, struct slice name, const json_t *doc, json_t *errors, json_t **ret);
 
 /* Idempotency keys: the store's calls, for the API. */
 const struct registry_store *registry_port(const struct registry *r);

@@ -12,7 +12,8 @@
 
 struct registry_hooks {
 	void *ctx;
-	/* Compiles what hangs on an identity. One reference; NULL when out of memory. */
+	/* Compiles what hangs on an identity. One reference; NULL when out of memory, or where
+	 * source->documents are not all valid. */
 	struct access *(*access_make)(void *ctx, const struct access_source *source);
 	/* Of the rules in force on the calling loop: an access of another version is stale. */
 	uint64_t (*access_version)(void *ctx);

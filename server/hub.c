@@ -158,6 +158,7 @@ static void feed_changed(
 
 	if (!is_identity(kind)) {
 		policy_changed(hub->policy, kind);
+		registry_trust_changed(hub->registry, kind);
 		return;
 	}
 	registry_forget(hub->registry, kind, id, false);
@@ -170,6 +171,7 @@ static void feed_resync(void *ctx)
 	struct hub *hub = ctx;
 
 	policy_changed_all(hub->policy);
+	registry_trust_changed_all(hub->registry);
 	registry_forget_all(hub->registry);
 	broker_recheck_all(hub->broker);
 	mail_flush();
@@ -185,6 +187,12 @@ static void rules_applied(void *ctx, enum entity kind)
 	/* The hub's own bans end nobody. */
 	if (kind != ENTITY_BAN || policy_bans_by_hand(hub->policy))
 		broker_recheck_all(hub->broker);
+}
+
+/* Whom the registry trusts has changed, and every loop knows. */
+static void trust_applied(void *ctx)
+{
+	broker_recheck_all(((struct hub *)ctx)->broker);
 }
 
 static void observe_write(
@@ -266,6 +274,7 @@ static struct registry_limits registry_limits_of(const struct config *c)
 	        .cache_entries = (size_t)c->registry_cache_entries,
 	        .hub_names = c->hub_name.items,
 	        .n_hub_names = c->hub_name.n,
+	        .authorizer_min_s = (unsigned)c->registry_authorizer_min_seconds,
 	};
 }
 
@@ -406,6 +415,7 @@ static int make_rooms(struct hub *hub)
 	if (!hub->registry)
 		return ERR_NOMEM;
 	registry_set_observer(hub->registry, observe_write, hub);
+	registry_set_trust_observer(hub->registry, trust_applied, hub);
 	hub->broker = broker_new(hub->loops, hub->n_loops, &hooks, &stores, &broker_limits);
 	if (!hub->broker)
 		return ERR_NOMEM;
@@ -455,6 +465,11 @@ static int start_threads(struct hub *hub)
 		log_error("the policies cannot be read", F_STR("error", err_text(r)));
 		return r;
 	}
+	r = registry_start(hub->registry);
+	if (r < 0) {
+		log_error("the custom authorisers cannot be read", F_STR("error", err_text(r)));
+		return r;
+	}
 	r = broker_restore(hub->broker);
 	if (r < 0) {
 		log_error(
@@ -472,6 +487,7 @@ static int start_threads(struct hub *hub)
 static void hub_free(struct hub *hub)
 {
 	policy_stop(hub->policy);
+	registry_stop(hub->registry);
 	for (unsigned i = 0; i < hub->n_running; i++)
 		loop_stop(hub->loops[i]);
 	for (unsigned i = 0; i < hub->n_running; i++)

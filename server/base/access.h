@@ -42,7 +42,7 @@ static inline struct access *access_unref(struct access *a)
  * A value never holds a line end.
  */
 struct access_source {
-	enum entity kind; /* ENTITY_DEVICE, ENTITY_KEY, ENTITY_CERTIFICATE */
+	enum entity kind; /* ENTITY_DEVICE, ENTITY_KEY, ENTITY_CERTIFICATE, ENTITY_AUTHORIZER */
 	struct slice id;  /* "device", "device/module", name of the key, id of the certificate */
 	struct slice links;
 	struct slice tags;     /* of a device: JSON object, may be empty */
@@ -50,7 +50,8 @@ struct access_source {
 	const char *auth_type; /* of a device: "sas", "x509Ca", …; else NULL */
 	bool enabled;
 	/* Policy documents of its own, a JSON array, as a custom authoriser gives them; may be
-	 * empty. kind is ENTITY_AUTHORIZER then and id the principal's name. */
+	 * empty. kind is ENTITY_AUTHORIZER then and id the principal's name. One that is not
+	 * valid makes access_make fail. */
 	struct slice documents;
 };
 

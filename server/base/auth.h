@@ -8,6 +8,7 @@
 #include "server/base/cert_chain.h"
 #include "server/base/deny.h"
 #include "server/base/end.h"
+#include "server/base/http_header.h"
 #include "server/base/loop.h"
 #include "server/base/principal.h"
 
@@ -26,6 +27,11 @@ struct auth_request {
 	const char *protocol;           /* "mqtt", "mqtts", "wss", "https"; NULL: not said */
 	struct slice server_name;       /* SNI; empty: none */
 	struct cert_chain *certificate; /* borrowed; NULL: the client has shown none */
+	/* HTTPS, and WebSocket where a custom authoriser is named in it: the request's query as
+	 * sent, and its headers. */
+	struct slice query;
+	const struct http_header *headers;
+	unsigned n_headers;
 	/* MQTT: what a policy may ask of a CONNECT (iot:ConnectAttributes, iot:LastWillTopic). */
 	bool persistent, has_will;
 	struct slice will_topic;

@@ -8,14 +8,11 @@
 #define HF_NET_HTTP_H
 
 #include "server/base/buf.h"
+#include "server/base/http_header.h"
 #include "server/base/mail.h"
 #include "server/net/conn.h"
 
 #define HTTP_MAX_HEADERS 64
-
-struct http_header {
-	struct slice name, value; /* name as sent; compare without case */
-};
 
 enum http_method {
 	HTTP_METHOD_GET,
