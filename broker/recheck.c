@@ -109,6 +109,8 @@ static bool concerns(const struct principal *p, enum entity kind, struct slice i
 	if (kind == ENTITY_KEY)
 		return p->kind == PRINCIPAL_KEY ? slice_eq(name, id)
 		                                : p->via_key && slice_eq(principal_key_name(p), id);
+	if (kind == ENTITY_AUTHORIZER) /* by the name that it has given to somebody */
+		return p->kind == PRINCIPAL_CUSTOM && slice_eq(name, id);
 	if (p->kind != PRINCIPAL_DEVICE || !slice_has_prefix(name, id))
 		return false;
 	return name.n == id.n || name.p[id.n] == '/';

@@ -147,6 +147,55 @@ const char api_openapi_components[] = JSON({
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Token"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
+	"AuthorizerCreate": {"allOf": [{"$ref": "#/components/schemas/AuthorizerWrite"},
+		{"type": "object", "required": ["name"]}]},
+	"AuthorizerWrite": {"type": "object", "required": ["url"], "properties": {
+		"name": {"type": "string", "pattern": "^[A-Za-z0-9._=,@-]{1,128}$"},
+		"url": {"type": "string", "maxLength": 2048, "pattern": "^https://", "description":
+			"Gets a POST with the question as JSON"},
+		"status": {"type": "string", "enum": ["active", "inactive"], "default": "active"},
+		"default": {"type": "boolean", "default": false, "description":
+			"For those who name none and whose device is not known; one at most"},
+		"tokenKeyName": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$", "description":
+			"Under what the token stands"},
+		"tokenSigningPublicKeys": {"type": "object", "maxProperties": 8, "additionalProperties":
+			{"type": "string", "description": "RSA public key, PEM"}},
+		"signingDisabled": {"type": "boolean", "default": false},
+		"cacheSeconds": {"type": "integer", "minimum": 0, "maximum": 3600, "default": 60},
+		"timeoutMs": {"type": "integer", "minimum": 100, "maximum": 5000, "default": 5000},
+		"caCertificate": {"type": ["string", "null"], "description":
+			"PEM of who has signed the server's certificate; null: whom the system trusts"}
+	}},
+	"Authorizer": {"allOf": [{"$ref": "#/components/schemas/AuthorizerWrite"},
+		{"type": "object", "required": ["name", "etag"], "properties": {
+		"etag": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"}
+	}}]},
+	"AuthorizerList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Authorizer"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"AuthorizerTrial": {"type": "object", "additionalProperties": false, "properties": {
+		"token": {"type": "string"},
+		"tokenSignature": {"type": "string", "contentEncoding": "base64"},
+		"mqttContext": {"type": "object", "additionalProperties": false, "properties": {
+			"clientId": {"type": "string"},
+			"username": {"type": "string"},
+			"password": {"type": "string", "contentEncoding": "base64"}}},
+		"tlsContext": {"type": "object", "additionalProperties": false, "properties": {
+			"serverName": {"type": "string"}}}
+	}},
+	"AuthorizerOutcome": {"type": "object", "required": ["outcome", "tookMs"], "properties": {
+		"outcome": {"type": "string", "enum": ["allowed", "denied", "failed"]},
+		"detail": {"type": ["string", "null"], "description": "Why it failed"},
+		"tookMs": {"type": "integer"},
+		"principalId": {"type": "string"},
+		"deviceId": {"type": "string"},
+		"policyDocuments": {"type": "array", "items": {"type": "object"}},
+		"disconnectAfterInSeconds": {"type": "integer"},
+		"refreshAfterInSeconds": {"type": "integer"}
+	}},
 	"NoMembers": {"type": "object", "additionalProperties": false},
 	"RegenerateNamed": {"type": "object", "additionalProperties": false, "properties": {
 		"key": {"$ref": "#/components/schemas/Which"}}},

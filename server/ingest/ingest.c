@@ -239,6 +239,9 @@ void ingest_handle(struct ingest *in, struct http_request *r, struct slice id)
 	        .protocol = "https",
 	        .server_name = slice_str(r->server_name),
 	        .certificate = r->certificate,
+	        .query = r->query,
+	        .headers = r->headers,
+	        .n_headers = r->n_headers,
 	        .done = on_authenticated,
 	        .user = s,
 	};
