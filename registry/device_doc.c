@@ -14,7 +14,9 @@ static struct slice text_of(const json_t *value)
 	return slice_make(json_string_value(value), json_string_length(value));
 }
 
-static void read_id(struct doc_check *c, const json_t *value, struct device_doc *ret)
+/* known: as the path has it; "": the path does not say. */
+static void read_name(
+        struct doc_check *c, const json_t *value, char known[static DEVICE_ID_MAX + 1])
 {
 	if (!json_is_string(value)) {
 		doc_error(c, "must be a string");
@@ -25,10 +27,23 @@ static void read_id(struct doc_check *c, const json_t *value, struct device_doc 
 		doc_error(c,
 		        "must be 1 to 128 of A-Z a-z 0-9 - : . _ % * ? ! ( ) , = @ $ ' and "
 		        "neither \".\" nor \"..\"");
-	else if (ret->id[0] && !slice_eq_str(id, ret->id))
-		doc_error(c, "is not the device of the path");
+	else if (known[0] && !slice_eq_str(id, known))
+		doc_error(c, "is not the one of the path");
 	else
-		memcpy(ret->id, id.p, id.n);
+		memcpy(known, id.p, id.n);
+}
+
+static void read_id(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	read_name(c, value, ret->device_id);
+}
+
+static void read_module_id(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	if (ret->is_module)
+		read_name(c, value, ret->module_id);
+	else
+		doc_error(c, "unknown member");
 }
 
 static void read_status(struct doc_check *c, const json_t *value, struct device_doc *ret)
@@ -165,6 +180,7 @@ static void read_auth(struct doc_check *c, const json_t *value, struct device_do
 
 static const struct member members[] = {
         {"deviceId", read_id, 0},
+        {"moduleId", read_module_id, 0},
         {"status", read_status, 0},
         {"statusReason", read_status_reason, 0},
         {"auth", read_auth, 0},
@@ -191,18 +207,34 @@ static void read_member(
 	doc_error(c, "unknown member");
 }
 
-int device_doc_read(const json_t *doc, struct slice id, json_t *errors, struct device_doc *ret)
+/* A name as the path has it. */
+static void take_name(struct doc_check *c, const char *member, struct slice name,
+        char out[static DEVICE_ID_MAX + 1])
+{
+	if (device_id_valid(name))
+		memcpy(out, name.p, name.n);
+	else if (name.p)
+		doc_member_error(c, member, "the path names no possible one");
+}
+
+static void require(struct doc_check *c, const json_t *doc, const char *member, struct slice name)
+{
+	if (!name.p && !json_object_get(doc, member))
+		doc_member_error(c, member, "is required");
+}
+
+int device_doc_read(
+        const json_t *doc, struct doc_owner owner, json_t *errors, struct device_doc *ret)
 {
 	struct doc_check c = {.errors = errors};
-	*ret = (struct device_doc){.enabled = true};
+	*ret = (struct device_doc){.enabled = true, .is_module = owner.is_module};
 	if (!json_is_object(doc)) {
 		doc_error(&c, "must be an object");
 		return ERR_INVALID;
 	}
-	if (device_id_valid(id))
-		memcpy(ret->id, id.p, id.n);
-	else if (id.p)
-		doc_member_error(&c, "deviceId", "the path names no possible device");
+	take_name(&c, "deviceId", owner.device, ret->device_id);
+	if (owner.is_module)
+		take_name(&c, "moduleId", owner.module, ret->module_id);
 	const char *name;
 	json_t *value;
 	json_object_foreach((json_t *)doc, name, value)
@@ -211,10 +243,13 @@ int device_doc_read(const json_t *doc, struct slice id, json_t *errors, struct d
 		read_member(&c, name, value, ret);
 		doc_leave(&c, mark);
 	}
-	if (!id.p && !json_object_get(doc, "deviceId"))
-		doc_member_error(&c, "deviceId", "is required");
+	require(&c, doc, "deviceId", owner.device);
+	if (owner.is_module)
+		require(&c, doc, "moduleId", owner.module);
 	if (c.failed)
 		return ERR_INVALID;
+	snprintf(ret->id, sizeof(ret->id), "%s%s%s", ret->device_id, owner.is_module ? "/" : "",
+	        ret->module_id);
 	if (!ret->tags)
 		ret->tags = strdup("{}");
 	return ret->tags ? 0 : ERR_NOMEM;
@@ -256,10 +291,33 @@ static json_t *auth_json(const struct device_record *r, struct device_doc_view v
 	return NULL;
 }
 
+/* What of the id names the module; NULL: it is a device. */
+static const char *module_of(const struct device_record *r)
+{
+	const char *slash = strchr(r->id, '/');
+	return slash ? slash + 1 : NULL;
+}
+
+static int device_len(const struct device_record *r)
+{
+	return (int)strcspn(r->id, "/");
+}
+
+/* {"deviceId"} and, of a module, {"moduleId"}. */
+static json_t *ids_json(const struct device_record *r)
+{
+	const char *module = module_of(r);
+	if (!module)
+		return json_pack("{s:s}", "deviceId", r->id);
+	return json_pack("{s:s#, s:s}", "deviceId", r->id, device_len(r), "moduleId", module);
+}
+
 static int add_connection_string(json_t *doc, const struct device_record *r, const char *hub_name)
 {
 	char key[SYM_KEY_TEXT_MAX];
-	json_t *text = json_sprintf("HostName=%s;DeviceId=%s;SharedAccessKey=%s", hub_name, r->id,
+	const char *module = module_of(r);
+	json_t *text = json_sprintf("HostName=%s;DeviceId=%.*s%s%s;SharedAccessKey=%s", hub_name,
+	        device_len(r), r->id, module ? ";ModuleId=" : "", module ? module : "",
 	        sym_key_text(&r->primary, key));
 	crypto_wipe(key, sizeof(key));
 	return json_object_set_new(doc, "connectionString", text);
@@ -272,19 +330,22 @@ static json_t *tags_json(const struct device_record *r)
 
 json_t *device_doc_render(const struct device_record *r, struct device_doc_view view)
 {
+	_cleanup_json_ json_t *doc = ids_json(r);
+	if (!doc)
+		return NULL;
 	if (r->altered)
-		return json_pack(
-		        "{s:s, s:s}", "deviceId", r->id, "error", "integrity check failed");
-	_cleanup_json_ json_t *doc = json_pack(
-	        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "deviceId", r->id,
-	        "generationId", r->generation_id, "etag", r->etag, "status",
-	        r->enabled ? "enabled" : "disabled", "statusReason",
-	        r->status_reason[0] ? json_string(r->status_reason) : json_null(), "auth",
-	        auth_json(r, view), "tags", tags_json(r), "connectionState",
+		return json_object_set_new(doc, "error", json_string("integrity check failed")) < 0
+		        ? NULL
+		        : TAKE_PTR(doc);
+	_cleanup_json_ json_t *rest = json_pack(
+	        "{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "generationId",
+	        r->generation_id, "etag", r->etag, "status", r->enabled ? "enabled" : "disabled",
+	        "statusReason", r->status_reason[0] ? json_string(r->status_reason) : json_null(),
+	        "auth", auth_json(r, view), "tags", tags_json(r), "connectionState",
 	        r->connected ? "Connected" : "Disconnected", "connectionStateUpdatedTime",
 	        time_json(r->connected_us), "lastActivityTime", time_json(r->last_activity_us),
 	        "createdTime", time_json(r->created_us));
-	if (!doc)
+	if (!rest || json_object_update(doc, rest) < 0)
 		return NULL;
 	if (r->auth == DEVICE_AUTH_SAS && view.keys &&
 	        add_connection_string(doc, r, view.hub_name) < 0)

@@ -1,6 +1,6 @@
 /*
- * The JSON document of a device (CONTRACT section 4), between REST and the store's record. Private
- * to the registry.
+ * The JSON document of a device or module (CONTRACT section 4), between REST and the store's
+ * record. Private to the registry.
  */
 #ifndef HF_REGISTRY_DEVICE_DOC_H
 #define HF_REGISTRY_DEVICE_DOC_H
@@ -11,7 +11,9 @@
 
 /* What a document says, checked; what it leaves out has its default. */
 struct device_doc {
-	char id[DEVICE_ID_MAX + 1];
+	char id[MODULE_ID_MAX + 1]; /* "device" or "device/module" */
+	char device_id[DEVICE_ID_MAX + 1], module_id[DEVICE_ID_MAX + 1];
+	bool is_module;
 	bool enabled;
 	char status_reason[STATUS_REASON_MAX + 1];
 	bool has_auth;
@@ -22,10 +24,15 @@ struct device_doc {
 	char *tags; /* malloc'ed text */
 };
 
-/* id: whose document it has to be (from the path); p NULL: the document has to say. Everything
- * wrong goes into errors (then ERR_INVALID). Read-only members are taken as they come back from a
- * GET, and ignored. To be done with also after a failure. 0, ERR_INVALID, ERR_NOMEM. */
-int device_doc_read(const json_t *doc, struct slice id, json_t *errors, struct device_doc *ret);
+/* Whose document it has to be, from the path; a p that is NULL: the document has to say. */
+struct doc_owner {
+	bool is_module;
+	struct slice device, module;
+};
+/* Everything wrong goes into errors (then ERR_INVALID). Read-only members are taken as they come
+ * back from a GET, and ignored. To be done with also after a failure. 0, ERR_INVALID, ERR_NOMEM. */
+int device_doc_read(
+        const json_t *doc, struct doc_owner owner, json_t *errors, struct device_doc *ret);
 void device_doc_done(struct device_doc *d);
 
 /* What a document shows beside the record. */

@@ -1,4 +1,4 @@
-/* Devices as administrators see them. Worker threads. */
+/* Devices and their modules as administrators see them. Worker threads. */
 #include "registry/condition.h"
 #include "registry/device_doc.h"
 #include "registry/private.h"
@@ -18,6 +18,7 @@ enum apply_mode {
 struct change {
 	struct registry *registry;
 	const json_t *patch; /* of PATCH, else NULL */
+	struct doc_owner owner;
 	json_t *errors;
 	struct device_doc doc;
 	bool secret_made; /* doc.secret is not the caller's and has to be shown */
@@ -97,20 +98,31 @@ static json_t *render(
 	        });
 }
 
-/* The id as the store wants it; false: no device has such a one. */
-static bool id_text(struct slice id, char ret[static DEVICE_ID_MAX + 1])
+/* Whose record it is, by the path. */
+struct subject {
+	struct doc_owner owner;
+	char id[MODULE_ID_MAX + 1]; /* as the store wants it; "": nobody is called so */
+};
+
+static struct subject device_subject(struct slice id)
 {
-	if (!device_id_valid(id))
-		return false;
-	memcpy(ret, id.p, id.n);
-	ret[id.n] = '\0';
-	return true;
+	struct subject s = {.owner = {.device = id}};
+	if (device_id_valid(id))
+		memcpy(s.id, id.p, id.n);
+	return s;
 }
 
-static int get(struct registry *r, struct slice id, struct device_record *ret)
+static struct subject module_subject(struct registry_module m)
 {
-	char text[DEVICE_ID_MAX + 1];
-	return id_text(id, text) ? r->store.device_get(r->store.ctx, text, ret) : ERR_NOT_FOUND;
+	struct subject s = {.owner = {.is_module = true, .device = m.device, .module = m.module}};
+	if (device_id_valid(m.device) && device_id_valid(m.module))
+		snprintf(s.id, sizeof(s.id), "%.*s/%.*s", SLICE_ARG(m.device), SLICE_ARG(m.module));
+	return s;
+}
+
+static int get(struct registry *r, const struct subject *s, struct device_record *ret)
+{
+	return s->id[0] ? r->store.device_get(r->store.ctx, s->id, ret) : ERR_NOT_FOUND;
 }
 
 /* The device was written: everybody forgets what it was, and the caller is shown what it is. */
@@ -138,20 +150,21 @@ static const char *shown_secret(const struct change *c)
 	return c->secret_made ? c->doc.secret : NULL;
 }
 
-int registry_device_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret)
+static int create(
+        struct registry *r, struct doc_owner owner, const json_t *doc, json_t *errors, json_t **ret)
 {
 	_cleanup_(change_done) struct change c = {.registry = r, .errors = errors};
 	_cleanup_(device_record_done) struct device_record rec = {0};
-	int err = device_doc_read(doc, (struct slice){0}, errors, &c.doc);
+	int err = device_doc_read(doc, owner, errors, &c.doc);
 	if (err == 0)
 		err = insert(&c, &rec);
 	return err < 0 ? err : finish(r, &rec, shown_secret(&c), ret);
 }
 
-int registry_device_get(struct registry *r, struct slice id, bool show_keys, json_t **ret)
+static int show(struct registry *r, struct subject s, bool show_keys, json_t **ret)
 {
 	_cleanup_(device_record_done) struct device_record rec = {0};
-	int err = get(r, id, &rec);
+	int err = get(r, &s, &rec);
 	if (err < 0)
 		return err;
 	json_t *doc = render(r, &rec, show_keys, NULL);
@@ -174,24 +187,34 @@ static int render_list(struct registry *r, const struct device_record *list, uns
 	return 0;
 }
 
-int registry_device_list(struct registry *r, const char *after, unsigned limit, bool show_keys,
-        json_t **ret, char ret_next[static DEVICE_ID_MAX + 1])
+/* What the store has behind after: devices (parent NULL), or modules of a device. */
+static int list(struct registry *r, const char *parent, const char *after, unsigned limit,
+        struct device_record **ret, unsigned *ret_n)
 {
-	struct device_record *list = NULL;
+	if (!after[0])
+		after = NULL;
+	if (parent)
+		return r->store.module_list(r->store.ctx, parent, after, limit, ret, ret_n);
+	return r->store.device_list(r->store.ctx, after, limit, ret, ret_n);
+}
+
+static int show_list(struct registry *r, const char *parent, struct registry_page *page,
+        bool show_keys, json_t **ret)
+{
+	struct device_record *records = NULL;
 	unsigned n = 0;
 	/* One more than asked for tells whether there is more. */
-	int err = r->store.device_list(
-	        r->store.ctx, after && after[0] ? after : NULL, limit + 1, &list, &n);
+	int err = list(r, parent, page->position, page->limit + 1, &records, &n);
 	if (err < 0)
 		return err;
-	unsigned shown = n > limit ? limit : n;
-	err = render_list(r, list, shown, show_keys, ret);
+	unsigned shown = n > page->limit ? page->limit : n;
+	err = render_list(r, records, shown, show_keys, ret);
 	if (err == 0)
-		snprintf(ret_next, DEVICE_ID_MAX + 1, "%.*s", DEVICE_ID_MAX,
-		        n > limit && shown > 0 ? list[shown - 1].id : "");
+		snprintf(page->position, sizeof(page->position), "%s",
+		        n > page->limit && shown > 0 ? records[shown - 1].id : "");
 	for (unsigned i = 0; i < n; i++)
-		device_record_done(&list[i]);
-	free(list);
+		device_record_done(&records[i]);
+	free(records);
 	return err;
 }
 
@@ -199,7 +222,7 @@ int registry_device_list(struct registry *r, const char *after, unsigned limit, 
 
 struct write {
 	struct registry *registry;
-	struct slice id;
+	struct subject subject;
 	struct registry_condition cond;
 	int (*apply)(void *arg, struct device_record *rec);
 	void *arg;
@@ -209,7 +232,7 @@ static int write_once(const struct write *w, struct device_record *ret, bool *re
 {
 	const struct registry_store *store = &w->registry->store;
 	char etag[ETAG_LEN + 1];
-	int err = get(w->registry, w->id, ret);
+	int err = get(w->registry, &w->subject, ret);
 	if (err < 0)
 		return err;
 	err = condition_check(w->cond, ret->etag);
@@ -248,13 +271,13 @@ static int apply_replacement(void *arg, struct device_record *rec)
 	return 0;
 }
 
-int registry_device_put(struct registry *r, struct slice id, const json_t *doc,
+static int put(struct registry *r, struct subject s, const json_t *doc,
         struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created)
 {
 	_cleanup_(change_done) struct change c = {.registry = r, .errors = errors};
 	_cleanup_(device_record_done) struct device_record rec = {0};
-	const struct write w = {r, id, cond, apply_replacement, &c};
-	int err = device_doc_read(doc, id, errors, &c.doc);
+	const struct write w = {r, s, cond, apply_replacement, &c};
+	int err = device_doc_read(doc, s.owner, errors, &c.doc);
 	if (err < 0)
 		return err;
 	bool created = false;
@@ -283,18 +306,19 @@ static int apply_patch(void *arg, struct device_record *rec)
 		return ERR_NOMEM;
 	device_doc_done(&c->doc);
 	c->secret_made = false;
-	int err = device_doc_read(merged, slice_str(rec->id), c->errors, &c->doc);
+	int err = device_doc_read(merged, c->owner, c->errors, &c->doc);
 	if (err == 0)
 		apply(c, rec, APPLY_MERGED);
 	return err;
 }
 
-int registry_device_patch(struct registry *r, struct slice id, const json_t *patch,
+static int patch_record(struct registry *r, struct subject s, const json_t *patch,
         struct registry_condition cond, json_t *errors, json_t **ret)
 {
-	_cleanup_(change_done) struct change c = {.registry = r, .patch = patch, .errors = errors};
+	_cleanup_(change_done) struct change c = {
+	        .registry = r, .patch = patch, .owner = s.owner, .errors = errors};
 	_cleanup_(device_record_done) struct device_record rec = {0};
-	const struct write w = {r, id, cond, apply_patch, &c};
+	const struct write w = {r, s, cond, apply_patch, &c};
 	if (json_is_null(json_object_get(patch, "auth"))) {
 		struct doc_check check = {.errors = errors};
 		doc_member_error(&check, "auth", "cannot be removed");
@@ -313,11 +337,11 @@ static int apply_regenerate(void *arg, struct device_record *rec)
 	return 0;
 }
 
-int registry_device_regenerate(struct registry *r, struct slice id, bool primary,
+static int regenerate(struct registry *r, struct subject s, bool primary,
         struct registry_condition cond, json_t **ret)
 {
 	_cleanup_(device_record_done) struct device_record rec = {0};
-	const struct write w = {r, id, cond, apply_regenerate, &primary};
+	const struct write w = {r, s, cond, apply_regenerate, &primary};
 	int err = write_device(&w, &rec);
 	return err < 0 ? err : finish(r, &rec, NULL, ret);
 }
@@ -327,15 +351,15 @@ int registry_device_regenerate(struct registry *r, struct slice id, bool primary
 /* Deletes what was read and nothing newer, so that the generation told to the observer is the one
  * that went. */
 static int delete_once(
-        struct registry *r, struct slice id, struct registry_condition cond, bool *ret_lost)
+        struct registry *r, struct subject s, struct registry_condition cond, bool *ret_lost)
 {
 	_cleanup_(device_record_done) struct device_record rec = {0};
-	int err = get(r, id, &rec);
+	int err = get(r, &s, &rec);
 	/* What was altered cannot be read, but taken away. Its generation is not known here: the
 	 * change feed tells it. */
 	bool altered = err == ERR_CORRUPT;
 	if (altered) {
-		memcpy(rec.id, id.p, id.n);
+		memcpy(rec.id, s.id, sizeof(rec.id));
 		err = 0;
 	}
 	if (err == 0)
@@ -345,16 +369,16 @@ static int delete_once(
 	err = r->store.device_delete(
 	        r->store.ctx, rec.id, (struct store_match){.etag = altered ? NULL : rec.etag});
 	if (err == 0)
-		registry_wrote(r, ENTITY_DEVICE, id, rec.device_key, true);
+		registry_wrote(r, ENTITY_DEVICE, slice_str(rec.id), rec.device_key, true);
 	*ret_lost = write_lost(err);
 	return err;
 }
 
-int registry_device_delete(struct registry *r, struct slice id, struct registry_condition cond)
+static int delete (struct registry *r, struct subject s, struct registry_condition cond)
 {
 	for (unsigned round = 0; round < WRITE_ROUNDS; round++) {
 		bool lost = false;
-		int err = delete_once(r, id, cond, &lost);
+		int err = delete_once(r, s, cond, &lost);
 		if (!lost)
 			return err;
 	}
@@ -363,11 +387,98 @@ int registry_device_delete(struct registry *r, struct slice id, struct registry_
 
 int registry_device_key(struct registry *r, struct slice id, uint64_t *ret)
 {
-	char text[DEVICE_ID_MAX + 1];
-	return id_text(id, text) ? r->store.device_key(r->store.ctx, text, ret) : ERR_NOT_FOUND;
+	struct subject s = device_subject(id);
+	return s.id[0] ? r->store.device_key(r->store.ctx, s.id, ret) : ERR_NOT_FOUND;
 }
 
 int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_disabled)
 {
 	return r->store.device_count(r->store.ctx, ret_all, ret_disabled);
+}
+
+/* ---- the door: devices ---- */
+
+int registry_device_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret)
+{
+	return create(r, (struct doc_owner){0}, doc, errors, ret);
+}
+
+int registry_device_get(struct registry *r, struct slice id, bool show_keys, json_t **ret)
+{
+	return show(r, device_subject(id), show_keys, ret);
+}
+
+int registry_device_list(
+        struct registry *r, struct registry_page *page, bool show_keys, json_t **ret)
+{
+	return show_list(r, NULL, page, show_keys, ret);
+}
+
+int registry_device_put(struct registry *r, struct slice id, const json_t *doc,
+        struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created)
+{
+	return put(r, device_subject(id), doc, cond, errors, ret, ret_created);
+}
+
+int registry_device_patch(struct registry *r, struct slice id, const json_t *patch,
+        struct registry_condition cond, json_t *errors, json_t **ret)
+{
+	return patch_record(r, device_subject(id), patch, cond, errors, ret);
+}
+
+int registry_device_regenerate(struct registry *r, struct slice id, bool primary,
+        struct registry_condition cond, json_t **ret)
+{
+	return regenerate(r, device_subject(id), primary, cond, ret);
+}
+
+int registry_device_delete(struct registry *r, struct slice id, struct registry_condition cond)
+{
+	return delete (r, device_subject(id), cond);
+}
+
+/* ---- the door: modules ---- */
+
+int registry_module_create(
+        struct registry *r, struct slice device, const json_t *doc, json_t *errors, json_t **ret)
+{
+	return create(r, (struct doc_owner){.is_module = true, .device = device}, doc, errors, ret);
+}
+
+int registry_module_get(struct registry *r, struct registry_module m, bool show_keys, json_t **ret)
+{
+	return show(r, module_subject(m), show_keys, ret);
+}
+
+int registry_module_list(struct registry *r, struct slice device, struct registry_page *page,
+        bool show_keys, json_t **ret)
+{
+	struct subject s = device_subject(device);
+	uint64_t key;
+	int err = registry_device_key(r, device, &key);
+	return err < 0 ? err : show_list(r, s.id, page, show_keys, ret);
+}
+
+int registry_module_put(struct registry *r, struct registry_module m, const json_t *doc,
+        struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created)
+{
+	return put(r, module_subject(m), doc, cond, errors, ret, ret_created);
+}
+
+int registry_module_patch(struct registry *r, struct registry_module m, const json_t *patch,
+        struct registry_condition cond, json_t *errors, json_t **ret)
+{
+	return patch_record(r, module_subject(m), patch, cond, errors, ret);
+}
+
+int registry_module_regenerate(struct registry *r, struct registry_module m, bool primary,
+        struct registry_condition cond, json_t **ret)
+{
+	return regenerate(r, module_subject(m), primary, cond, ret);
+}
+
+int registry_module_delete(
+        struct registry *r, struct registry_module m, struct registry_condition cond)
+{
+	return delete (r, module_subject(m), cond);
 }

@@ -95,9 +95,15 @@ struct registry_condition {
  */
 int registry_device_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
 int registry_device_get(struct registry *r, struct slice id, bool show_keys, json_t **ret);
-/* *ret: array of documents in order of id; ret_next: the last id where more may follow, else "". */
-int registry_device_list(struct registry *r, const char *after, unsigned limit, bool show_keys,
-        json_t **ret, char ret_next[static DEVICE_ID_MAX + 1]);
+/* A page of a list: in: the last id of the page before, or ""; out: the last of this one where more
+ * may follow, else "". */
+struct registry_page {
+	unsigned limit;
+	char position[MODULE_ID_MAX + 1];
+};
+/* *ret: array of documents in order of id. */
+int registry_device_list(
+        struct registry *r, struct registry_page *page, bool show_keys, json_t **ret);
 /* Makes it or replaces it, keeping keys that doc does not name. *ret_created. */
 int registry_device_put(struct registry *r, struct slice id, const json_t *doc,
         struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
@@ -106,7 +112,27 @@ int registry_device_patch(struct registry *r, struct slice id, const json_t *pat
 int registry_device_delete(struct registry *r, struct slice id, struct registry_condition cond);
 int registry_device_regenerate(struct registry *r, struct slice id, bool primary,
         struct registry_condition cond, json_t **ret);
-/* The number of the present generation, for telemetry queries. */
+
+/* Modules: documents as a device's with "moduleId", and the same rules. A device that is not there:
+ * ERR_NOT_FOUND. A page's positions are ids "device/module". */
+struct registry_module {
+	struct slice device, module;
+};
+int registry_module_create(
+        struct registry *r, struct slice device, const json_t *doc, json_t *errors, json_t **ret);
+int registry_module_get(struct registry *r, struct registry_module m, bool show_keys, json_t **ret);
+int registry_module_list(struct registry *r, struct slice device, struct registry_page *page,
+        bool show_keys, json_t **ret);
+int registry_module_put(struct registry *r, struct registry_module m, const json_t *doc,
+        struct registry_condition cond, json_t *errors, json_t **ret, bool *ret_created);
+int registry_module_patch(struct registry *r, struct registry_module m, const json_t *patch,
+        struct registry_condition cond, json_t *errors, json_t **ret);
+int registry_module_delete(
+        struct registry *r, struct registry_module m, struct registry_condition cond);
+int registry_module_regenerate(struct registry *r, struct registry_module m, bool primary,
+        struct registry_condition cond, json_t **ret);
+
+/* The number of a device's present generation, for telemetry queries. */
 int registry_device_key(struct registry *r, struct slice id, uint64_t *ret);
 int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_disabled);
 

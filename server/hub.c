@@ -121,11 +121,12 @@ static void hook_outcome(
 
 static void hook_presence(void *ctx, const struct principal *p, bool connected, int64_t when_us)
 {
+	uint64_t key = p->module_key ? p->module_key : p->device_key;
+
 	if (connected)
 		policy_note_connected(((struct hub *)ctx)->policy, p);
-	if (p->device_key)
-		storage_note_presence(
-		        ((struct hub *)ctx)->storage, p->device_key, connected, when_us);
+	if (key)
+		storage_note_presence(((struct hub *)ctx)->storage, key, connected, when_us);
 }
 
 static void hook_fetch(void *ctx, struct fetch *f)

@@ -138,20 +138,42 @@ void api_call_get(struct api_call *c, const json_t *doc)
 	api_call_header(c, "ETag: \"%s\"\r\n", etag);
 }
 
-void api_call_location(struct api_call *c, const char *base, const char *segment)
+static void append_encoded(struct buf *line, const char *segment)
 {
-	struct buf _cleanup_(buf_free) line;
-	buf_init(&line, 4 * API_PARAM_MAX);
+	buf_append_byte(line, '/');
 	for (const char *s = segment; *s; s++) {
 		if (strchr("-._~", *s) || (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') ||
 		        (*s >= 'A' && *s <= 'Z'))
-			buf_append_byte(&line, (uint8_t)*s);
+			buf_append_byte(line, (uint8_t)*s);
 		else
-			buf_printf(&line, "%%%02X", (unsigned)(uint8_t)*s);
+			buf_printf(line, "%%%02X", (unsigned)(uint8_t)*s);
 	}
-	buf_append_byte(&line, '\0');
-	if (line.data)
-		api_call_header(c, "Location: %s/%s\r\n", base, (const char *)buf_slice(&line).p);
+}
+
+static void locate(struct api_call *c, const char *base, struct buf *path)
+{
+	buf_append_byte(path, '\0');
+	if (path->data)
+		api_call_header(c, "Location: %s%s\r\n", base, (const char *)buf_slice(path).p);
+}
+
+void api_call_location(struct api_call *c, const char *base, const char *segment)
+{
+	struct buf _cleanup_(buf_free) path;
+	buf_init(&path, 4 * API_PARAM_MAX);
+	append_encoded(&path, segment);
+	locate(c, base, &path);
+}
+
+void api_call_location_below(struct api_call *c, const char *base, const char *owner,
+        const char *collection, const char *segment)
+{
+	struct buf _cleanup_(buf_free) path;
+	buf_init(&path, 8 * API_PARAM_MAX);
+	append_encoded(&path, owner);
+	append_encoded(&path, collection);
+	append_encoded(&path, segment);
+	locate(c, base, &path);
 }
 
 bool api_call_limit(struct api_call *c, unsigned *ret)

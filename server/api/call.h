@@ -83,6 +83,9 @@ bool api_call_ok(struct api_call *c, int err, const json_t *errors);
 void api_call_header(struct api_call *c, const char *fmt, ...) HF_PRINTF(2, 3);
 /* Location: base, '/', segment percent-encoded. */
 void api_call_location(struct api_call *c, const char *base, const char *segment);
+/* The same of base/owner/collection/segment. */
+void api_call_location_below(struct api_call *c, const char *base, const char *owner,
+        const char *collection, const char *segment);
 /* The limit parameter; false: 400 is answered. */
 bool api_call_limit(struct api_call *c, unsigned *ret);
 /* The cursor parameter; false: 400 is answered. Without one *ret_len is 0 and *ret_given false. */

@@ -108,16 +108,16 @@ static int list_part(struct api_call *c, char after[static DEVICE_ID_MAX + 1], u
         unsigned *n_items, bool *ret_more)
 {
 	_cleanup_json_ json_t *docs = NULL;
-	char next[DEVICE_ID_MAX + 1];
-	int r = registry_device_list(
-	        registry_of(c), *after ? after : NULL, want, sees_keys(c), &docs, next);
+	struct registry_page page = {.limit = want};
+	snprintf(page.position, sizeof(page.position), "%s", after);
+	int r = registry_device_list(registry_of(c), &page, sees_keys(c), &docs);
 	if (r < 0)
 		return r;
 	json_t *list[LIST_STEP], *doc;
 	size_t i, n = 0;
 	json_array_foreach(docs, i, doc) list[n++] = doc;
 	api_presence_overlay(c->api->deps.broker, list, (unsigned)n);
-	*ret_more = *next != '\0';
+	*ret_more = page.position[0] != '\0';
 	for (i = 0; i < n; i++) {
 		if (*n_items > 0 && buf_len(&c->out) >= API_PAGE_BYTES) {
 			*ret_more = true;

@@ -58,5 +58,6 @@ void api_openapi(struct api *api, struct http_request *r, const struct api_match
 
 void api_device_send(struct api *api, struct http_request *r, const struct api_match *m)
 {
-	ingest_handle(api->ingest, r, m->params[0]);
+	ingest_handle(
+	        api->ingest, r, m->params[0], m->n_params > 1 ? m->params[1] : (struct slice){0});
 }

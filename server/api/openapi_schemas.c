@@ -59,6 +59,17 @@ const char api_openapi_components[] = JSON({
 		"lastActivityTime": {"type": ["string", "null"], "format": "date-time"},
 		"createdTime": {"type": "string", "format": "date-time"}
 	}},
+	"ModuleCreate": {"allOf": [{"$ref": "#/components/schemas/DeviceWrite"},
+		{"type": "object", "required": ["moduleId"], "properties": {
+			"moduleId": {"$ref": "#/components/schemas/DeviceId"}}}]},
+	"Module": {"allOf": [{"$ref": "#/components/schemas/Device"},
+		{"type": "object", "required": ["moduleId"], "properties": {
+			"moduleId": {"$ref": "#/components/schemas/DeviceId"}}}]},
+	"ModuleList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"anyOf": [{"$ref": "#/components/schemas/Module"},
+			{"$ref": "#/components/schemas/AlteredDevice"}]}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"AlteredDevice": {"type": "object", "required": ["deviceId", "error"], "properties": {
 		"deviceId": {"$ref": "#/components/schemas/DeviceId"},
 		"error": {"type": "string", "description":

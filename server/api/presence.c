@@ -30,16 +30,27 @@ void api_presence_set(json_t *doc, const struct broker_presence *p)
 	set_time(doc, "lastActivityTime", p->last_activity_us);
 }
 
+/* "device" or "device/module", as principals have it. */
+static const char *id_of(const json_t *doc, char out[static MODULE_ID_MAX + 1])
+{
+	const char *device = json_string_value(json_object_get(doc, "deviceId"));
+	const char *module = json_string_value(json_object_get(doc, "moduleId"));
+	snprintf(out, MODULE_ID_MAX + 1, "%s%s%s", device ? device : "", module ? "/" : "",
+	        module ? module : "");
+	return out;
+}
+
 void api_presence_overlay(struct broker *b, json_t *const *docs, unsigned n)
 {
 	if (n == 0)
 		return;
 	_cleanup_free_ struct slice *ids = calloc(n, sizeof(*ids));
 	_cleanup_free_ struct broker_presence *known = calloc(n, sizeof(*known));
-	if (!ids || !known)
+	_cleanup_free_ char(*names)[MODULE_ID_MAX + 1] = calloc(n, sizeof(*names));
+	if (!ids || !known || !names)
 		return; /* the database's word stands */
 	for (unsigned i = 0; i < n; i++)
-		ids[i] = slice_str(json_string_value(json_object_get(docs[i], "deviceId")));
+		ids[i] = slice_str(id_of(docs[i], names[i]));
 	broker_presence(b, ids, n, known);
 	for (unsigned i = 0; i < n; i++)
 		api_presence_set(docs[i], &known[i]);

@@ -25,7 +25,7 @@ struct api_route {
 	unsigned flags;
 };
 
-#define API_PARAMS_MAX 2
+#define API_PARAMS_MAX 3
 
 struct api_match {
 	enum policy_op op;

@@ -34,7 +34,7 @@ struct send {
 	struct auth_request auth;
 	struct broker_publish publish;
 	struct meter *meter;
-	char id[DEVICE_ID_MAX + 1];
+	char id[MODULE_ID_MAX + 1]; /* "device" or "device/module" */
 };
 
 struct ingest *ingest_new(struct registry *r, struct broker *b, unsigned n_loops,
@@ -205,7 +205,7 @@ static void on_authenticated(struct auth_request *a)
 		publish(s);
 }
 
-static bool decode_id(struct slice raw, char ret[static DEVICE_ID_MAX + 1])
+static bool decode_name(struct slice raw, char ret[static DEVICE_ID_MAX + 1])
 {
 	char decoded[3 * DEVICE_ID_MAX];
 	size_t n;
@@ -217,14 +217,29 @@ static bool decode_id(struct slice raw, char ret[static DEVICE_ID_MAX + 1])
 	return true;
 }
 
-void ingest_handle(struct ingest *in, struct http_request *r, struct slice id)
+static bool decode_id(struct slice device, struct slice module, char ret[static MODULE_ID_MAX + 1])
+{
+	char name[DEVICE_ID_MAX + 1];
+	if (!decode_name(device, ret))
+		return false;
+	if (module.n == 0)
+		return true;
+	if (!decode_name(module, name))
+		return false;
+	size_t n = strlen(ret);
+	snprintf(ret + n, MODULE_ID_MAX + 1 - n, "/%s", name);
+	return true;
+}
+
+void ingest_handle(
+        struct ingest *in, struct http_request *r, struct slice device, struct slice module)
 {
 	struct send *s = calloc(1, sizeof(*s));
 	if (!s) {
 		answer(in, r, 503, NULL);
 		return;
 	}
-	if (!decode_id(id, s->id)) {
+	if (!decode_id(device, module, s->id)) {
 		free(s);
 		answer(in, r, 400, "the device id is not valid");
 		return;

@@ -67,8 +67,10 @@ int ingest_map_message(
 	int err = ingest_map_properties(r, &props, ret_why);
 	if (err < 0)
 		return err;
-	char topic[DEVICE_ID_MAX + 64];
-	int n = snprintf(topic, sizeof(topic), "devices/%s/messages/events/", id);
+	char topic[MODULE_ID_MAX + 64];
+	const char *slash = strchr(id, '/');
+	int n = snprintf(topic, sizeof(topic), "devices/%.*s%s%s/messages/events/",
+	        (int)strcspn(id, "/"), id, slash ? "/modules" : "", slash ? slash : "");
 	struct msg *m = msg_new(slice_make(topic, (size_t)n), buf_slice(&props), r->body);
 	if (!m)
 		return ERR_NOMEM;

@@ -45,7 +45,8 @@ static void check_round_trip(const struct device_doc *d)
 	_cleanup_json_ json_t *shown = device_doc_render(
 	        &r, (struct device_doc_view){.keys = true, .hub_name = "hub"});
 	assert(shown);
-	assert(device_doc_read(shown, slice_str(d->id), NULL, &again) == 0);
+	assert(device_doc_read(
+	               shown, (struct doc_owner){.device = slice_str(d->id)}, NULL, &again) == 0);
 	assert(strcmp(again.id, d->id) == 0 && again.enabled == d->enabled);
 	assert(strcmp(again.status_reason, d->status_reason) == 0);
 	assert(strcmp(again.tags, d->tags) == 0 && strlen(d->tags) <= TAGS_BYTES_MAX);
@@ -58,7 +59,7 @@ static void check_device(const json_t *in)
 {
 	_cleanup_(device_doc_done) struct device_doc d = {0};
 	_cleanup_json_ json_t *errors = json_array();
-	int err = device_doc_read(in, (struct slice){0}, errors, &d);
+	int err = device_doc_read(in, (struct doc_owner){0}, errors, &d);
 	check_errors(errors, err);
 	if (err == 0)
 		check_round_trip(&d);
@@ -67,7 +68,8 @@ static void check_device(const json_t *in)
 	_cleanup_(device_doc_done) struct device_doc patched = {0};
 	_cleanup_json_ json_t *merged = device_doc_merge(&r, in), *more = json_array();
 	assert(merged);
-	err = device_doc_read(merged, SLICE_LIT("d1"), more, &patched);
+	err = device_doc_read(
+	        merged, (struct doc_owner){.device = SLICE_LIT("d1")}, more, &patched);
 	check_errors(more, err);
 }
 

@@ -6,11 +6,25 @@
 
 /* ---- devices ---- */
 
+/* A module is its device's. */
+static inline int fake_adopt(const struct fake *f, struct device_record *r)
+{
+	char device[DEVICE_ID_MAX + 1];
+	snprintf(device, sizeof(device), "%.*s", (int)strcspn(r->id, "/"), r->id);
+	int i = fake_find_device(f, device);
+	if (i < 0)
+		return ERR_NOT_FOUND;
+	r->parent_key = f->devices[i].device_key;
+	return 0;
+}
+
 static inline int fake_device_insert(void *ctx, struct device_record *r)
 {
 	struct fake *f = ctx;
 	pthread_mutex_lock(&f->mutex);
 	int err = f->err ? f->err : fake_find_device(f, r->id) >= 0 ? ERR_EXISTS : 0;
+	if (err == 0 && strchr(r->id, '/'))
+		err = fake_adopt(f, r);
 	if (err == 0) {
 		ck_assert_uint_lt(f->n_devices, FAKE_MAX);
 		fake_etag(f, r->etag);
@@ -48,8 +62,18 @@ static inline int fake_device_key(void *ctx, const char *id, uint64_t *ret)
 	return err;
 }
 
-static inline int fake_device_list(
-        void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
+static inline bool fake_is_of(const struct device_record *r, const char *parent)
+{
+	const char *slash = strchr(r->id, '/');
+	if (!parent || !slash)
+		return !parent && !slash;
+	return strlen(parent) == (size_t)(slash - r->id) &&
+	        memcmp(parent, r->id, (size_t)(slash - r->id)) == 0;
+}
+
+/* parent NULL: devices; else modules of that device. */
+static inline int fake_list(void *ctx, const char *parent, const char *after, unsigned limit,
+        struct device_record **ret, unsigned *ret_n)
 {
 	struct fake *f = ctx;
 	pthread_mutex_lock(&f->mutex);
@@ -58,11 +82,24 @@ static inline int fake_device_list(
 		*ret = calloc(FAKE_MAX, sizeof(**ret));
 		*ret_n = 0;
 		for (unsigned i = 0; i < f->n_devices && *ret_n < limit; i++)
-			if (!after || strcmp(f->devices[i].id, after) > 0)
+			if (fake_is_of(&f->devices[i], parent) &&
+			        (!after || strcmp(f->devices[i].id, after) > 0))
 				fake_copy_device(&(*ret)[(*ret_n)++], &f->devices[i]);
 	}
 	pthread_mutex_unlock(&f->mutex);
 	return err;
+}
+
+static inline int fake_device_list(
+        void *ctx, const char *after, unsigned limit, struct device_record **ret, unsigned *ret_n)
+{
+	return fake_list(ctx, NULL, after, limit, ret, ret_n);
+}
+
+static inline int fake_module_list(void *ctx, const char *device, const char *after, unsigned limit,
+        struct device_record **ret, unsigned *ret_n)
+{
+	return fake_list(ctx, device, after, limit, ret, ret_n);
 }
 
 static inline int fake_device_update(void *ctx, struct device_record *r, struct store_match match)
@@ -223,6 +260,7 @@ static inline struct registry_store fake_store(struct fake *f)
 	        .device_get = fake_device_get,
 	        .device_key = fake_device_key,
 	        .device_list = fake_device_list,
+	        .module_list = fake_module_list,
 	        .device_update = fake_device_update,
 	        .device_delete = fake_device_delete,
 	        .device_count = fake_device_count,

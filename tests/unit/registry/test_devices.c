@@ -190,6 +190,15 @@ START_TEST(not_created_twice)
 }
 END_TEST
 
+static int list_after(const char *after, unsigned limit, bool show_keys, json_t **ret, char *next)
+{
+	struct registry_page page = {.limit = limit};
+	snprintf(page.position, sizeof(page.position), "%s", after);
+	int err = registry_device_list(rig.registry, &page, show_keys, ret);
+	snprintf(next, DEVICE_ID_MAX + 1, "%.*s", DEVICE_ID_MAX, page.position);
+	return err;
+}
+
 START_TEST(lists)
 {
 	char next[DEVICE_ID_MAX + 1];
@@ -198,19 +207,19 @@ START_TEST(lists)
 	start();
 	for (unsigned i = 0; i < 7; i++)
 		rig_add_device(&rig, (char[]){(char)('a' + (i * 3) % 7), '\0'}, "0123456789abcdef");
-	ck_assert_int_eq(registry_device_list(rig.registry, NULL, 3, false, &list, next), 0);
+	ck_assert_int_eq(list_after("", 3, false, &list, next), 0);
 	ck_assert_uint_eq(json_array_size(list), 3);
 	ck_assert_str_eq(text_at(json_array_get(list, 2), "/deviceId"), "c");
 	ck_assert_ptr_null(at(json_array_get(list, 0), PRIMARY));
 	ck_assert_str_eq(next, "c");
 	json_decref(list);
-	ck_assert_int_eq(registry_device_list(rig.registry, "c", 4, true, &list, next), 0);
+	ck_assert_int_eq(list_after("c", 4, true, &list, next), 0);
 	ck_assert_uint_eq(json_array_size(list), 4);
 	ck_assert_str_eq(text_at(json_array_get(list, 0), "/deviceId"), "d");
 	ck_assert_ptr_nonnull(at(json_array_get(list, 0), PRIMARY));
 	ck_assert_str_eq(next, "");
 	json_decref(list);
-	ck_assert_int_eq(registry_device_list(rig.registry, "g", 4, true, &list, next), 0);
+	ck_assert_int_eq(list_after("g", 4, true, &list, next), 0);
 	ck_assert_uint_eq(json_array_size(list), 0);
 	ck_assert_str_eq(next, "");
 	json_decref(list);

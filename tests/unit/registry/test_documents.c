@@ -80,7 +80,7 @@ static const struct {
 static int read_device(const json_t *in, struct slice id, json_t *errors)
 {
 	struct device_doc d;
-	int err = device_doc_read(in, id, errors, &d);
+	int err = device_doc_read(in, (struct doc_owner){.device = id}, errors, &d);
 	device_doc_done(&d);
 	return err;
 }
