@@ -20,7 +20,7 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-
 HF_CFLAGS := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -fPIE -I. $(WARN) \
 	-D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 HF_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now
-HF_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lwslay
+HF_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lwslay -lm
 ifeq ($(SAN),asan)
 HF_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
 HF_LDFLAGS += -fsanitize=address,undefined

@@ -442,7 +442,7 @@ static bool within_bounds(struct doc_reader *r, const json_t *json)
 	return n <= DOCUMENT_BYTES_MAX;
 }
 
-int document_read(
+int policy_doc_read(
         const json_t *json, struct doc_check *check, struct slice name, struct policy_doc **ret)
 {
 	struct policy_doc *doc = calloc(1, sizeof(*doc));
@@ -460,7 +460,7 @@ int document_read(
 		err = ERR_NOMEM;
 	check->failed |= before;
 	if (err < 0) {
-		document_free(doc);
+		policy_doc_free(doc);
 		return err;
 	}
 	memcpy(vars, r.vars, doc->n_vars * sizeof(*vars));
@@ -469,7 +469,7 @@ int document_read(
 	return 0;
 }
 
-struct policy_doc *document_free(struct policy_doc *d)
+struct policy_doc *policy_doc_free(struct policy_doc *d)
 {
 	if (d)
 		arena_free(&d->arena);

@@ -64,9 +64,9 @@ struct policy_doc {
 };
 
 /* Reads and compiles. 0; ERR_INVALID with the errors in check; ERR_NOMEM. */
-int document_read(
+int policy_doc_read(
         const json_t *json, struct doc_check *check, struct slice name, struct policy_doc **ret);
-struct policy_doc *document_free(struct policy_doc *d); /* NULL is fine; returns NULL */
+struct policy_doc *policy_doc_free(struct policy_doc *d); /* NULL is fine; returns NULL */
 
 /* ---- for its parts ---- */
 

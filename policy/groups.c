@@ -68,8 +68,8 @@ static int read_links(struct groups *g, struct group *group, struct slice links)
 	struct link l;
 	unsigned p = 0, n = 0;
 	count_links(links, group);
-	struct slice *policies =
-	        arena_alloc(&g->arena, (group->n_policies + 1u) * sizeof(*policies));
+	struct slice *policies = arena_alloc(
+	        &g->arena, (group->n_policies + 1u) * sizeof(*policies));
 	struct grant *grants = arena_alloc(&g->arena, (group->n_grants + 1u) * sizeof(*grants));
 	struct slice copy = arena_copy(&g->arena, links);
 	if (!policies || !grants || !copy.p)
@@ -94,16 +94,15 @@ static int read_condition(const struct document *d, struct where **ret)
 	int err = json_read(slice_str(d->text), &json_limits_body, &json, error);
 	const json_t *condition = json_object_get(json, "condition");
 	if (err == 0 && condition)
-		err = where_parse(slice_make(json_string_value(condition),
-		                          json_string_length(condition)),
+		err = where_parse(
+		        slice_make(json_string_value(condition), json_string_length(condition)),
 		        ret, &why);
 	return err;
 }
 
 static int add_dynamic(struct groups *g, const struct group *group)
 {
-	const struct group **grown =
-	        realloc(g->dynamic, (g->n_dynamic + 1) * sizeof(*g->dynamic));
+	const struct group **grown = realloc(g->dynamic, (g->n_dynamic + 1) * sizeof(*g->dynamic));
 	if (!grown)
 		return ERR_NOMEM;
 	g->dynamic = grown;

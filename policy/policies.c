@@ -24,7 +24,7 @@ static void policies_free(struct part *part)
 	struct policies *p = (struct policies *)part;
 	struct policy_entry *e;
 	map_for_each (&p->by_name, pos, e) {
-		document_free(e->doc);
+		policy_doc_free(e->doc);
 		free(e);
 	}
 	map_free(&p->by_name);
@@ -54,7 +54,7 @@ static int add(void *arg, const struct document *d)
 	e->len = len;
 	int err = policy_json_compile(d, &e->doc);
 	if (err == ERR_NOMEM || map_put(&p->by_name, slice_make(e->name, len), e, NULL) < 0) {
-		document_free(e->doc);
+		policy_doc_free(e->doc);
 		free(e);
 		return ERR_NOMEM;
 	}

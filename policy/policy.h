@@ -35,6 +35,8 @@ int policy_start(struct policy *p);
 void policy_stop(struct policy *p); /* before the loops stop; NULL is fine */
 void policy_free(struct policy *p); /* after they have; NULL is fine */
 
+/* Live settings; main thread. What is compiled under others is stale from then on. */
+void policy_set_limits(struct policy *p, const struct policy_limits *limits);
 /* A document of that kind has changed: the change feed's and workers' word. Any thread. */
 void policy_changed(struct policy *p, enum entity kind);
 void policy_changed_all(struct policy *p); /* changes may have been missed */

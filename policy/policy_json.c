@@ -27,7 +27,7 @@ int policy_json_compile(const struct document *d, struct policy_doc **ret)
 		return err == ERR_NOMEM ? err : ERR_INVALID;
 	unsigned version = (unsigned)json_integer_value(json_object_get(policy, "default"));
 	const json_t *document = json_object_get(policy_json_version(policy, version), "document");
-	err = document_read(document, &check, slice_str(d->name), ret);
+	err = policy_doc_read(document, &check, slice_str(d->name), ret);
 	if (err == 0)
 		(*ret)->version = version;
 	return err;

@@ -21,11 +21,12 @@ struct gathering {
 	int err;
 	bool broken; /* too much, or not to be read: nothing is allowed */
 	unsigned n_docs, n_groups, n_grants, n_attributes;
+	struct scope *scope;
+	struct policy_doc **documents;
+	/* How much of these is set, the counts say: they are not cleared. */
 	struct attached docs[RIGHTS_DOCS_MAX];
 	const struct group *groups[RIGHTS_GROUPS_MAX];
 	struct granted grants[RIGHTS_GRANTS_MAX];
-	struct scope *scope;
-	struct policy_doc **documents;
 };
 
 static void gathering_done(struct gathering *g)
@@ -34,7 +35,7 @@ static void gathering_done(struct gathering *g)
 	json_decref(g->record);
 	scope_free(g->scope);
 	for (struct policy_doc **d = g->documents; d && *d; d++)
-		document_free(*d);
+		policy_doc_free(*d);
 	free(g->documents);
 }
 
@@ -64,8 +65,8 @@ static void add_doc(struct gathering *g, const struct policy_doc *doc, const str
 static void add_policy(struct gathering *g, struct slice name, const struct group *group)
 {
 	bool broken = false;
-	const struct policy_doc *doc =
-	        policies_find(g->rules->parts[RULES_POLICIES], name, &broken);
+	const struct policy_doc *doc = policies_find(
+	        g->rules->parts[RULES_POLICIES], name, &broken);
 	g->broken |= broken;
 	if (doc)
 		add_doc(g, doc, group);
@@ -105,9 +106,7 @@ static void add_links(struct gathering *g)
 	for (struct link l; link_next(&links, &l);)
 		switch (l.letter) {
 		case 'p': add_policy(g, l.value, NULL); break;
-		case 'g':
-			add_group(g, groups_find(g->rules->parts[RULES_GROUPS], l.value));
-			break;
+		case 'g': add_group(g, groups_find(g->rules->parts[RULES_GROUPS], l.value)); break;
 		case 'r':
 		case 'w':
 		case 'b': add_grant(g, (struct grant){l.letter, l.value}, NULL); break;
@@ -150,7 +149,7 @@ static int read_documents(struct gathering *g, const json_t *list)
 	if (!g->documents)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < n; i++) {
-		int err = document_read(
+		int err = policy_doc_read(
 		        json_array_get(list, i), &check, slice_str(""), &g->documents[i]);
 		if (err < 0)
 			return err;
@@ -268,8 +267,8 @@ static struct rights *lay_down(struct gathering *g)
 	size_t groups = g->n_groups * sizeof(struct group *);
 	size_t grants = g->n_grants * sizeof(struct granted);
 	size_t attributes = g->n_attributes * sizeof(struct slice);
-	struct rights *r =
-	        calloc(1, sizeof(*r) + docs + groups + grants + attributes + text_size(g));
+	struct rights *r = calloc(
+	        1, sizeof(*r) + docs + groups + grants + attributes + text_size(g));
 	if (!r)
 		return NULL;
 	uint8_t *at = (uint8_t *)(r + 1);
@@ -295,7 +294,7 @@ static void rights_free(struct access *a)
 	struct rights *r = (struct rights *)a;
 	scope_free(r->scope);
 	for (struct policy_doc **d = r->documents; d && *d; d++)
-		document_free(*d);
+		policy_doc_free(*d);
 	free(r->documents);
 	rules_unref(r->rules);
 	free(r);
@@ -305,8 +304,9 @@ static void rights_free(struct access *a)
  * knows has what it says. */
 static bool has_defaults(const struct policy *p, enum entity kind)
 {
-	return kind == ENTITY_DEVICE ? atomic_load_explicit(&p->device_defaults, memory_order_relaxed)
-	                             : kind != ENTITY_AUTHORIZER;
+	return kind == ENTITY_DEVICE
+	        ? atomic_load_explicit(&p->device_defaults, memory_order_relaxed)
+	        : kind != ENTITY_AUTHORIZER;
 }
 
 static struct rights *make(struct policy *p, struct gathering *g)
@@ -339,10 +339,7 @@ struct access *policy_access_make(struct policy *p, const struct access_source *
 	struct rules *held;
 	const struct rules *rules = rules_now(p, &held);
 	_cleanup_(gathering_done) struct gathering g;
-	/* The lists are long, and their counts say what of them is set. */
 	memset(&g, 0, offsetof(struct gathering, docs));
-	g.scope = NULL;
-	g.documents = NULL;
 	g.source = source;
 	g.rules = rules;
 	struct rights *r = make(p, &g);

@@ -52,7 +52,7 @@ bool link_next(struct slice *links, struct link *ret);
 
 struct attached {
 	const struct policy_doc *doc;
-	const struct group *group; /* whose policy it is; NULL: its own */
+	const struct group *group;      /* whose policy it is; NULL: its own */
 	const struct slice *attributes; /* the values of the document's; empty: none usable */
 };
 

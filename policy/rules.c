@@ -7,6 +7,7 @@
 #include "policy/bans.h"
 #include "policy/ip_rules.h"
 #include "policy/keeper.h"
+#include "policy/rights.h"
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 
@@ -18,8 +19,8 @@ static const struct {
 	enum entity kind;
 	int (*load)(const struct document_store *documents, struct part **ret);
 } kinds[RULES_PARTS] = {
-        [RULES_POLICIES] = {ENTITY_POLICY, NULL},
-        [RULES_GROUPS] = {ENTITY_GROUP, NULL},
+        [RULES_POLICIES] = {ENTITY_POLICY, policies_load},
+        [RULES_GROUPS] = {ENTITY_GROUP, groups_load},
         [RULES_IP] = {ENTITY_IP_RULE, ip_rules_load},
         [RULES_BANS] = {ENTITY_BAN, bans_load},
 };
@@ -118,7 +119,7 @@ struct policy *policy_new(struct loop *const *loops, unsigned n, const struct po
 	if (!p)
 		return NULL;
 	p->store = *store;
-	p->limits = *limits;
+	atomic_init(&p->device_defaults, limits->device_defaults);
 	p->rules = replica_new(loops, n, &ops, p);
 	p->keeper = keeper_new(p);
 	p->abuse = p->keeper ? abuse_new(p->keeper) : NULL;
@@ -160,6 +161,13 @@ void policy_free(struct policy *p)
 	abuse_free(p->abuse);
 	replica_free(p->rules);
 	free(p);
+}
+
+void policy_set_limits(struct policy *p, const struct policy_limits *limits)
+{
+	if (atomic_exchange(&p->device_defaults, limits->device_defaults) !=
+	        limits->device_defaults)
+		policy_changed(p, ENTITY_POLICY);
 }
 
 void policy_changed(struct policy *p, enum entity kind)

@@ -41,7 +41,7 @@ struct rules *rules_unref(struct rules *r); /* NULL is fine; returns NULL */
 
 struct policy {
 	struct policy_store store;
-	struct policy_limits limits; /* as it was made; what is live has atomics of its own */
+	atomic_bool device_defaults;
 	struct replica *rules;
 	struct abuse *abuse;
 	struct keeper *keeper;

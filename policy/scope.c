@@ -19,8 +19,8 @@ static int read_list(struct scope *s, const json_t *json, struct scope_list *ret
 		const json_t *item = json_array_get(json, i);
 		if (!json_is_string(item))
 			return ERR_INVALID;
-		items[i] = arena_copy(&s->arena,
-		        slice_make(json_string_value(item), json_string_length(item)));
+		items[i] = arena_copy(
+		        &s->arena, slice_make(json_string_value(item), json_string_length(item)));
 		if (!items[i].p)
 			return ERR_NOMEM;
 	}
@@ -73,9 +73,9 @@ static int read_nets(struct scope *s, const json_t *json)
 
 static int read_time(const json_t *json, int64_t *ret)
 {
-	return json_is_string(json) ? clock_parse_rfc3339(json_string_value(json),
-	                                      json_string_length(json), ret)
-	                            : ERR_INVALID;
+	return json_is_string(json)
+	        ? clock_parse_rfc3339(json_string_value(json), json_string_length(json), ret)
+	        : ERR_INVALID;
 }
 
 static int read_not_before(struct scope *s, const json_t *json)

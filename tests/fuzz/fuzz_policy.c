@@ -26,6 +26,16 @@ static bool own(struct slice s, struct slice id)
 	        slice_has_prefix(s, SLICE_LIT("$iothub/"));
 }
 
+/* A module has a part of its device's topics. */
+static bool module_own(struct slice s, struct slice device, struct slice module)
+{
+	char text[600];
+	int n = snprintf(text, sizeof(text), "devices/%.*s/modules/", SLICE_ARG(device));
+	struct slice root = slice_make(text, (size_t)n);
+	return (slice_has_prefix(s, root) && under(slice_from(s, root.n), "", module)) ||
+	        slice_has_prefix(s, SLICE_LIT("$iothub/"));
+}
+
 /* The filter behind "$share/{group}/"; empty where that form is broken. */
 static struct slice unshared(struct slice filter)
 {
@@ -43,11 +53,20 @@ static void check_device(struct slice id, struct slice topic)
 	struct principal *p = principal_new(PRINCIPAL_DEVICE, id, (struct slice){0});
 	struct slice filter = unshared(topic);
 	const uint8_t *slash = memchr(id.p, '/', id.n);
-	if (slash)
-		id.n = (size_t)(slash - id.p);
+	bool plain = !memchr(id.p, '#', id.n) && !memchr(id.p, '+', id.n) &&
+	        !memchr(id.p, '\0', id.n);
 	assert(p);
 	/* The ids that there can be hold no wildcard of MQTT and are not empty. */
-	if (id.n > 0 && !memchr(id.p, '#', id.n) && !memchr(id.p, '+', id.n)) {
+	if (slash && plain) {
+		struct slice module = slice_from(id, (size_t)(slash - id.p) + 1);
+		id.n = (size_t)(slash - id.p);
+		if (id.n > 0 && module.n > 0 && !memchr(module.p, '/', module.n)) {
+			assert(policy_may_publish(p, topic, false) ==
+			        module_own(topic, id, module));
+			assert(policy_may_subscribe(p, topic) ==
+			        (filter.n > 0 && module_own(filter, id, module)));
+		}
+	} else if (plain) {
 		assert(policy_may_publish(p, topic, false) == own(topic, id));
 		assert(policy_may_subscribe(p, topic) == (filter.n > 0 && own(filter, id)));
 	}

@@ -99,10 +99,11 @@ END_TEST
 
 #define ANY ""
 #define DOLLAR "$"
+#define PRINCIPAL_MODULE (PRINCIPAL_CUSTOM + 1)
 enum { PUBLISH, SUBSCRIBE };
 static const struct {
 	int action;
-	enum principal_kind kind;
+	unsigned kind;
 	const char *pattern;
 	bool allowed;
 } mqtt[] = {
@@ -111,9 +112,17 @@ static const struct {
 #undef MQTT
 };
 
-static void regex_of(const char *pattern, const char *id, char *out, size_t size)
+static size_t regex_of_id(const char *id, size_t len, char *out, size_t size)
 {
 	size_t n = 0;
+	for (size_t i = 0; i < len; i++)
+		n += (size_t)snprintf(out + n, size - n, "[%c]", id[i]);
+	return n;
+}
+
+static void regex_of(const char *pattern, const char *id, char *out, size_t size)
+{
+	size_t n = 0, device = strcspn(id, "/");
 
 	out[n++] = '^';
 	for (const char *p = pattern; *p && n + 4 * strlen(id) + 8 < size; p++) {
@@ -124,9 +133,12 @@ static void regex_of(const char *pattern, const char *id, char *out, size_t size
 		if (*p == '*') {
 			n += (size_t)snprintf(out + n, size - n, "[^/]*");
 		} else if (strncmp(p, "{id}", 4) == 0) {
-			for (const char *c = id; *c; c++)
-				n += (size_t)snprintf(out + n, size - n, "[%c]", *c);
+			n += regex_of_id(id, device, out + n, size - n);
 			p += 3;
+		} else if (strncmp(p, "{module}", 8) == 0) {
+			n += regex_of_id(
+			        id + device + 1, strlen(id + device + 1), out + n, size - n);
+			p += 7;
 		} else {
 			n += (size_t)snprintf(out + n, size - n, "[%c]", *p);
 		}
@@ -148,10 +160,11 @@ static bool mqtt_expected(int action, enum principal_kind kind, const char *id, 
 	regfree(&share);
 	if (topic[0] == '\0')
 		return false;
+	bool module = kind == PRINCIPAL_DEVICE && strchr(id, '/');
 	for (unsigned i = 0; i < ARRAY_LEN(mqtt); i++) {
 		char text[1024];
 		regex_t re;
-		if (mqtt[i].action != action || mqtt[i].kind != kind)
+		if (mqtt[i].action != action || mqtt[i].kind != (module ? PRINCIPAL_MODULE : kind))
 			continue;
 		regex_of(mqtt[i].pattern, id, text, sizeof(text));
 		ck_assert_int_eq(regcomp(&re, text, REG_EXTENDED | REG_NOSUB), 0);
@@ -188,7 +201,8 @@ static void check_topic(const char *id, const char *topic)
  * for every kind of principal and both actions. */
 START_TEST(every_pattern_for_everybody)
 {
-	static const char *const ids[] = {"d", "device1", "*", ".*", "a:b", "a=b", "(x)", "%", "?"};
+	static const char *const ids[] = {
+	        "d", "device1", "*", ".*", "a:b", "a=b", "(x)", "%", "?", "d/m", "d/d"};
 	static const char *const tails[] = {"", "x", "a/b/c", "/", "/x"};
 
 	for (unsigned row = 0; row < ARRAY_LEN(mqtt); row++)
@@ -203,6 +217,9 @@ START_TEST(every_pattern_for_everybody)
 						if (strncmp(p, "{id}", 4) == 0) {
 							put = ids[other];
 							p += 3;
+						} else if (strncmp(p, "{module}", 8) == 0) {
+							put = ids[other];
+							p += 7;
 						} else if (*p == '*') {
 							put = ids[other];
 						} else if (*p == '#') {
@@ -245,7 +262,15 @@ static const struct {
         {PRINCIPAL_DEVICE, "d", "devices//d/#", false},
         {PRINCIPAL_DEVICE, "d", "Devices/d/#", false},
         {PRINCIPAL_DEVICE, "d/m", "devices/d/modules/m/#", true},
-        {PRINCIPAL_DEVICE, "d/m", "devices/d/m", true},
+        {PRINCIPAL_DEVICE, "d/m", "devices/d/modules/m", true},
+        {PRINCIPAL_DEVICE, "d/m", "devices/d/m", false},
+        {PRINCIPAL_DEVICE, "d/m", "devices/d/#", false},
+        {PRINCIPAL_DEVICE, "d/m", "devices/d/modules/n/#", false},
+        {PRINCIPAL_DEVICE, "d/m", "devices/d/modules/+/#", false},
+        {PRINCIPAL_DEVICE, "d/m", "devices/e/modules/m/#", false},
+        {PRINCIPAL_DEVICE, "d/m", "$iothub/#", true},
+        {PRINCIPAL_DEVICE, "d/m", "$aws/things/d/shadow/#", false},
+        {PRINCIPAL_DEVICE, "d", "devices/d/modules/m/#", true},
         {PRINCIPAL_DEVICE, "d/m", "devices/m/#", false},
         {PRINCIPAL_DEVICE, "d", "$iothub/twin/res/#", true},
         {PRINCIPAL_DEVICE, "d", "$iothub/#", true},
