@@ -105,7 +105,10 @@ struct change_mail {
 
 static bool concerns(const struct principal *p, enum entity kind, struct slice id)
 {
-	struct slice name = principal_id(p);
+	struct slice name = principal_id(p), certificate;
+	if (kind == ENTITY_CERTIFICATE)
+		return facts_get(p->facts, SLICE_LIT("iot:CertificateId"), &certificate) &&
+		        slice_eq(certificate, id);
 	if (kind == ENTITY_KEY)
 		return p->kind == PRINCIPAL_KEY ? slice_eq(name, id)
 		                                : p->via_key && slice_eq(principal_key_name(p), id);

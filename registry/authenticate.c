@@ -18,6 +18,7 @@ static const struct credential *const kinds[] = {
         &credential_key,
         &credential_sas,
         &credential_secret,
+        &credential_x509,
 };
 
 const struct credential *credential_of(const struct principal *p)
@@ -273,12 +274,19 @@ void attempt_settle(struct attempt *a, enum deny_reason why)
 	/* Nobody is refused for what the cache says: another hub may have let them in a moment ago.
 	 * It also makes a wrong key take as long as an unknown id, which is never cached. */
 	bool final = why == DENY_NONE || (a->kind->expired && why == a->kind->expired);
+	if (!final && a->kind->mend && a->kind->mend(a, why))
+		return;
 	if (!final && query_run_afresh(&a->query))
 		return;
 	if (!final && take_over(a, why))
 		attempt_go_on(a, a->kind->read(a));
 	else
 		attempt_end(a, why, p);
+}
+
+void attempt_end_denied(struct attempt *a, enum deny_reason why)
+{
+	attempt_end(a, why, NULL);
 }
 
 static void attempt_judge(struct query *q)

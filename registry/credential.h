@@ -74,6 +74,9 @@ struct credential {
 	/* Optional: what takes longer, once judge has agreed; calls attempt_settle exactly once,
 	 * unless drop comes first. It may set req->timer anew. */
 	void (*ask)(struct attempt *a);
+	/* Optional: whether something is being done about a refusal: query_run_again or
+	 * attempt_end_denied will follow, unless drop comes first. */
+	bool (*mend)(struct attempt *a, enum deny_reason why);
 	/* Optional: makes the principal, where it is neither a device's nor a key's. */
 	struct principal *(*make)(struct attempt *a);
 	void (*drop)(struct attempt *a); /* optional: the attempt is over */
@@ -98,6 +101,8 @@ int principal_parts(const struct principal *p, const struct credential *kind, co
 enum deny_reason attempt_want_device(struct attempt *a, struct slice id);
 /* The longer judgement that a kind's ask began has ended. Frees the attempt. */
 void attempt_settle(struct attempt *a, enum deny_reason why);
+/* Nothing could be done (mend). Frees the attempt. */
+void attempt_end_denied(struct attempt *a, enum deny_reason why);
 static inline int64_t attempt_now_s(const struct attempt *a)
 {
 	return loop_wall_us(a->req->loop) / 1000000;
@@ -116,5 +121,6 @@ extern const struct credential credential_custom_default; /* one that is not: ta
 extern const struct credential credential_key;            /* credential_sas.c: a back end */
 extern const struct credential credential_sas;            /* credential_sas.c: a device or module */
 extern const struct credential credential_secret;         /* credential_secret.c */
+extern const struct credential credential_x509;           /* credential_x509.c */
 
 #endif

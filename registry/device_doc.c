@@ -81,11 +81,13 @@ static void read_tags(struct doc_check *c, const json_t *value, struct device_do
 static const char *const auth_names[] = {
         [DEVICE_AUTH_SAS] = "sas",
         [DEVICE_AUTH_SECRET] = "secret",
+        [DEVICE_AUTH_X509_THUMBPRINT] = "x509Thumbprint",
+        [DEVICE_AUTH_X509_CA] = "x509Ca",
 };
 
 static bool read_auth_type(struct doc_check *c, const json_t *value, struct device_doc *ret)
 {
-	static const char *const later[] = {"x509Thumbprint", "x509Ca", "jwt"};
+	static const char *const later[] = {"jwt"};
 	if (!value) {
 		doc_member_error(c, "type", "is required");
 		return false;
@@ -101,7 +103,8 @@ static bool read_auth_type(struct doc_check *c, const json_t *value, struct devi
 			doc_member_error(c, "type", "is not supported yet");
 			return false;
 		}
-	doc_member_error(c, "type", "must be \"sas\" or \"secret\"");
+	doc_member_error(
+	        c, "type", "must be \"sas\", \"secret\", \"x509Thumbprint\" or \"x509Ca\"");
 	return false;
 }
 
@@ -129,6 +132,20 @@ static void read_secret(struct doc_check *c, const json_t *value, struct device_
 	}
 }
 
+static void read_primary_thumbprint(
+        struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	if (!json_is_null(value))
+		thumbprint_read(c, value, ret->thumbprints[0]);
+}
+
+static void read_secondary_thumbprint(
+        struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	if (!json_is_null(value))
+		thumbprint_read(c, value, ret->thumbprints[1]);
+}
+
 struct member {
 	const char *name;
 	void (*read)(struct doc_check *c, const json_t *value, struct device_doc *ret);
@@ -139,6 +156,9 @@ static const struct member auth_members[] = {
         {"primaryKey", read_primary, DEVICE_AUTH_SAS},
         {"secondaryKey", read_secondary, DEVICE_AUTH_SAS},
         {"secret", read_secret, DEVICE_AUTH_SECRET},
+        {"primaryThumbprint", read_primary_thumbprint, DEVICE_AUTH_X509_THUMBPRINT},
+        {"secondaryThumbprint", read_secondary_thumbprint, DEVICE_AUTH_X509_THUMBPRINT},
+        {"warnings", NULL, DEVICE_AUTH_X509_THUMBPRINT}, /* read-only */
 };
 
 static void read_auth_member(
@@ -149,7 +169,7 @@ static void read_auth_member(
 			continue;
 		if (auth_members[i].auth != ret->auth)
 			doc_error(c, "does not belong to this type");
-		else
+		else if (auth_members[i].read)
 			auth_members[i].read(c, value, ret);
 		return;
 	}
@@ -174,6 +194,9 @@ static void read_auth(struct doc_check *c, const json_t *value, struct device_do
 			read_auth_member(c, name, member, ret);
 		doc_leave(c, mark);
 	}
+	if (ret->auth == DEVICE_AUTH_X509_THUMBPRINT && !ret->thumbprints[0][0] &&
+	        !ret->thumbprints[1][0] && !c->failed)
+		doc_member_error(c, "primaryThumbprint", "is required, or secondaryThumbprint");
 }
 
 /* ---- the whole ---- */
@@ -269,6 +292,23 @@ static json_t *time_json(int64_t us)
 	return us ? json_string(clock_rfc3339(us, text)) : json_null();
 }
 
+/* The thumbprints, and what there is to say against them. */
+static int add_thumbprints(json_t *auth, const struct device_record *r)
+{
+	_cleanup_json_ json_t *kept = r->auth_public ? json_loads(r->auth_public, 0, NULL) : NULL;
+	if (json_object_update(auth, kept) < 0)
+		return ERR_NOMEM;
+	const char *name;
+	json_t *value;
+	bool old = false;
+	json_object_foreach(kept, name, value)
+	        old |= json_string_length(value) == THUMBPRINT_SHA1_TEXT;
+	if (!old)
+		return 0;
+	return json_object_set_new(auth, "warnings",
+	        json_pack("[s]", "a SHA-1 thumbprint is accepted and should give way to SHA-256"));
+}
+
 static json_t *auth_json(const struct device_record *r, struct device_doc_view view)
 {
 	json_t *auth = json_pack("{s:s}", "type", auth_names[r->auth]);
@@ -285,6 +325,8 @@ static json_t *auth_json(const struct device_record *r, struct device_doc_view v
 	}
 	if (r->auth == DEVICE_AUTH_SECRET && view.secret)
 		err |= json_object_set_new(auth, "secret", json_string(view.secret));
+	if (r->auth == DEVICE_AUTH_X509_THUMBPRINT)
+		err |= add_thumbprints(auth, r);
 	if (err == 0)
 		return auth;
 	json_decref(auth);

@@ -7,6 +7,7 @@
 
 #include "registry/auth/secret.h"
 #include "registry/registry_store.h"
+#include "registry/thumbprint.h"
 #include "server/base/doc_error.h"
 
 /* What a document says, checked; what it leaves out has its default. */
@@ -21,7 +22,8 @@ struct device_doc {
 	struct sym_key primary, secondary; /* len 0: not named */
 	size_t secret_len;                 /* 0: not named */
 	char secret[SECRET_MAX + 1];
-	char *tags; /* malloc'ed text */
+	char thumbprints[2][THUMBPRINT_TEXT_MAX + 1]; /* "": not named */
+	char *tags;                                   /* malloc'ed text */
 };
 
 /* Whose document it has to be, from the path; a p that is NULL: the document has to say. */

@@ -54,6 +54,20 @@ static void apply_secret(struct change *c, struct device_record *rec, bool make)
 		        slice_make(doc->secret, doc->secret_len), rec->secret_mac);
 }
 
+/* A device that came to be without its thumbprints would be nobody's: without memory for these few
+ * bytes nothing safe can go on. */
+static void apply_thumbprints(const struct device_doc *doc, struct device_record *rec)
+{
+	_cleanup_json_ json_t *kept = json_object();
+	static const char *const names[] = {"primaryThumbprint", "secondaryThumbprint"};
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+		if (doc->thumbprints[i][0])
+			json_object_set_new(kept, names[i], json_string(doc->thumbprints[i]));
+	rec->auth_public = json_dumps(kept, JSON_COMPACT);
+	if (!rec->auth_public)
+		abort();
+}
+
 static void apply_auth(struct change *c, struct device_record *rec, enum apply_mode mode)
 {
 	const struct device_doc *doc = &c->doc;
@@ -66,10 +80,13 @@ static void apply_auth(struct change *c, struct device_record *rec, enum apply_m
 		crypto_wipe(rec->secret_mac, sizeof(rec->secret_mac));
 		rec->auth = doc->auth;
 	}
-	if (rec->auth == DEVICE_AUTH_SAS) {
+	free(TAKE_PTR(rec->auth_public));
+	if (rec->auth == DEVICE_AUTH_SAS)
 		apply_sas(doc, rec, fresh || mode == APPLY_MERGED);
+	else if (rec->auth == DEVICE_AUTH_X509_THUMBPRINT)
+		apply_thumbprints(doc, rec);
+	if (rec->auth != DEVICE_AUTH_SECRET)
 		return;
-	}
 	/* A secret is never shown, so that a merged document never has it: the patch has to say. */
 	const json_t *secret = json_object_get(json_object_get(c->patch, "auth"), "secret");
 	apply_secret(c, rec, fresh || json_is_null(secret));

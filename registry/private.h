@@ -13,6 +13,7 @@ struct settings {
 	unsigned lookup_ms;
 	unsigned authorizer_min_s;
 	size_t cache_entries;
+	unsigned auto_register_rate;
 	unsigned n_hub_names;
 	char *hub_names[];
 };
@@ -44,9 +45,11 @@ struct registry {
 	void (*changed)(
 	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
 	void *changed_ctx;
+	struct replica *trust;       /* trust.c */
 	struct replica *authorizers; /* authorizers.c */
 	void (*trust_applied)(void *ctx);
 	void *trust_applied_ctx;
+	struct clerk *clerk;   /* clerk.c */
 	pthread_mutex_t mutex; /* for settings */
 	struct settings *settings;
 	unsigned n;

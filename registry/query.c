@@ -349,6 +349,14 @@ bool query_run_afresh(struct query *q)
 	return true;
 }
 
+void query_run_again(struct query *q)
+{
+	for (unsigned i = 0; i < q->n; i++)
+		want_reset(&q->wants[i]);
+	q->afresh = true;
+	query_run(q);
+}
+
 void query_end(struct query *q)
 {
 	query_unstall(q);

@@ -56,6 +56,8 @@ void query_run(struct query *q);
 /* Runs the query again with what was not from the cache; ready is called once more. False: nothing
  * was, and nothing is done. */
 bool query_run_afresh(struct query *q);
+/* Runs it again with nothing of what it knows. */
+void query_run_again(struct query *q);
 /* Takes it off every list and drops what it holds. Look-ups that were started go on. */
 void query_end(struct query *q);
 

@@ -4,11 +4,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "registry/auth/creds_mqtt.h"
 #include "registry/authorizer_call.h"
 #include "registry/authorizers.h"
+#include "registry/clerk.h"
 #include "registry/private.h"
 #include "registry/query.h"
+#include "registry/trust.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
@@ -25,6 +26,7 @@ struct settings *settings_new(const struct registry_limits *limits)
 	s->lookup_ms = limits->lookup_ms;
 	s->authorizer_min_s = limits->authorizer_min_s;
 	s->cache_entries = limits->cache_entries;
+	s->auto_register_rate = limits->auto_register_rate;
 	for (; s->n_hub_names < limits->n_hub_names; s->n_hub_names++) {
 		s->hub_names[s->n_hub_names] = strdup(limits->hub_names[s->n_hub_names]);
 		if (!s->hub_names[s->n_hub_names])
@@ -79,15 +81,56 @@ struct registry *registry_new(struct loop *const *loops, unsigned n,
 	r->n = n;
 	for (unsigned i = 0; i < n; i++)
 		shard_init(&r->shards[i], r, loops[i], settings_ref(r->settings));
+	r->trust = trust_replica_new(loops, n, r);
+	r->clerk = clerk_new(r);
 	r->authorizers = authorizers_new(loops, n, r);
-	for (unsigned i = 0; i < n; i++)
+	bool whole = r->trust && r->clerk && r->authorizers;
+	for (unsigned i = 0; i < n; i++) {
 		r->shards[i].desk = desk_new(&r->shards[i]);
-	for (unsigned i = 0; i < n; i++)
-		if (!r->authorizers || !r->shards[i].desk) {
-			registry_free(r);
-			return NULL;
-		}
+		whole &= r->shards[i].desk != NULL;
+	}
+	if (!whole) {
+		registry_free(r);
+		return NULL;
+	}
 	return r;
+}
+
+int registry_start(struct registry *r)
+{
+	int err = replica_start(r->trust);
+	if (err == 0)
+		err = replica_start(r->authorizers);
+	return err < 0 ? err : clerk_start(r->clerk);
+}
+
+void registry_stop(struct registry *r)
+{
+	if (!r)
+		return;
+	clerk_stop(r->clerk);
+	replica_stop(r->trust);
+	replica_stop(r->authorizers);
+}
+
+void registry_set_trust_observer(struct registry *r, void (*applied)(void *ctx), void *ctx)
+{
+	r->trust_applied = applied;
+	r->trust_applied_ctx = ctx;
+}
+
+void registry_trust_changed(struct registry *r, enum entity kind)
+{
+	if (kind == ENTITY_AUTHORITY)
+		replica_changed(r->trust, 1);
+	else if (kind == ENTITY_AUTHORIZER)
+		replica_changed(r->authorizers, 1);
+}
+
+void registry_trust_changed_all(struct registry *r)
+{
+	registry_trust_changed(r, ENTITY_AUTHORITY);
+	registry_trust_changed(r, ENTITY_AUTHORIZER);
 }
 
 void registry_free(struct registry *r)
@@ -96,6 +139,8 @@ void registry_free(struct registry *r)
 		return;
 	for (unsigned i = 0; i < r->n; i++)
 		shard_done(&r->shards[i]);
+	clerk_free(r->clerk); /* whoever waits for it has gone with the shards */
+	replica_free(r->trust);
 	replica_free(r->authorizers);
 	settings_unref(r->settings);
 	pthread_mutex_destroy(&r->mutex);
@@ -108,34 +153,6 @@ const struct registry_store *registry_port(const struct registry *r)
 }
 
 /* ---- whom it trusts ---- */
-
-int registry_start(struct registry *r)
-{
-	return replica_start(r->authorizers);
-}
-
-void registry_stop(struct registry *r)
-{
-	if (r)
-		replica_stop(r->authorizers);
-}
-
-void registry_set_trust_observer(struct registry *r, void (*applied)(void *ctx), void *ctx)
-{
-	r->trust_applied = applied;
-	r->trust_applied_ctx = ctx;
-}
-
-void registry_trust_changed(struct registry *r, enum entity kind)
-{
-	if (kind == ENTITY_AUTHORIZER)
-		replica_changed(r->authorizers, 1);
-}
-
-void registry_trust_changed_all(struct registry *r)
-{
-	registry_trust_changed(r, ENTITY_AUTHORIZER);
-}
 
 /* ---- orders to every loop ---- */
 

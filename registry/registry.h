@@ -14,8 +14,9 @@
 struct registry;
 
 struct registry_limits {
-	unsigned lookup_ms;   /* registry.lookup_timeout */
-	size_t cache_entries; /* for each loop */
+	unsigned lookup_ms;          /* registry.lookup_timeout */
+	size_t cache_entries;        /* for each loop */
+	unsigned auto_register_rate; /* devices that may register themselves in a minute */
 	char *const
 	        *hub_names; /* hub.name; copied; the first is the HostName of connection strings */
 	unsigned n_hub_names;
@@ -39,8 +40,9 @@ void registry_set_observer(struct registry *r,
                 void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone),
         void *ctx);
 
-/* Reads the custom authorisers, then keeps up with them; before the loops run. Without it nobody is
- * let in by one. 0, or what the store returned. Main thread. */
+/* Reads the authorities and custom authorisers, then keeps up with them and fetches revocation
+ * lists; before the loops run. Without it nobody is let in by one. 0, or what the store returned.
+ * Main thread. */
 int registry_start(struct registry *r);
 void registry_stop(struct registry *r); /* before the loops stop; NULL is fine */
 /* Whom to tell when whom the registry trusts has changed and every loop knows of it: everybody is
@@ -61,6 +63,11 @@ void registry_authenticate(struct registry *r, struct auth_request *req);
 void registry_recheck(struct registry *r, struct recheck_request *req);
 /* The device id that an MQTT user name claims. Any thread. */
 bool registry_claimed_id(struct slice username, struct slice *ret);
+
+/* The device that a client's certificate names, by what the authority of its issuer's name says;
+ * not checked. On a loop. */
+bool registry_certificate_id(
+        struct registry *r, const struct cert_chain *chain, char ret[static MODULE_ID_MAX + 1]);
 
 /* ---- the change feed, from the thread that hears it ---- */
 
@@ -168,6 +175,35 @@ int registry_authorizer_delete(
 /* Asks it about somebody whom doc describes, and says how that went. Waits for it. */
 int registry_authorizer_test(
         struct registry *r, struct slice name, const json_t *doc, json_t *errors, json_t **ret);
+
+/* Authorities that name devices by certificates, and their revocation lists. Writes return when
+ * every loop of this process knows. verify: {"certificate": PEM} with the challenge as its
+ * CommonName; ERR_CONFLICT: it is verified already. crl: {"crl": PEM, or DER in base64}. ERR_QUOTA:
+ * too many. */
+#define REGISTRY_NAME_MAX DOCUMENT_NAME_MAX
+int registry_authority_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
+int registry_authority_get(struct registry *r, struct slice name, json_t **ret);
+int registry_authority_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
+        char ret_next[static REGISTRY_NAME_MAX + 1]);
+int registry_authority_patch(struct registry *r, struct slice name, const json_t *patch,
+        struct registry_condition cond, json_t *errors, json_t **ret);
+int registry_authority_delete(
+        struct registry *r, struct slice name, struct registry_condition cond);
+int registry_authority_verify(
+        struct registry *r, struct slice name, const json_t *body, json_t *errors, json_t **ret);
+int registry_authority_crl(
+        struct registry *r, struct slice name, const json_t *body, json_t *errors, json_t **ret);
+
+/* Client certificates that are registered, by their ids. */
+int registry_certificate_create(
+        struct registry *r, const json_t *doc, json_t *errors, json_t **ret);
+int registry_certificate_get(struct registry *r, struct slice id, json_t **ret);
+int registry_certificate_list(struct registry *r, const char *after, unsigned limit, json_t **ret,
+        char ret_next[static REGISTRY_NAME_MAX + 1]);
+int registry_certificate_patch(struct registry *r, struct slice id, const json_t *patch,
+        struct registry_condition cond, json_t *errors, json_t **ret);
+int registry_certificate_delete(
+        struct registry *r, struct slice id, struct registry_condition cond);
 
 /* Idempotency keys: the store's calls, for the API. */
 const struct registry_store *registry_port(const struct registry *r);

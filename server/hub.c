@@ -62,6 +62,12 @@ static bool hook_claimed_id(void *ctx HF_UNUSED, struct slice username, struct s
 	return registry_claimed_id(username, ret);
 }
 
+static bool hook_certificate_id(
+        void *ctx, const struct cert_chain *certificate, char ret[static MODULE_ID_MAX + 1])
+{
+	return registry_certificate_id(((struct hub *)ctx)->registry, certificate, ret);
+}
+
 static bool hook_may_publish(
         void *ctx HF_UNUSED, const struct principal *p, struct slice topic, bool retain)
 {
@@ -273,6 +279,7 @@ static struct registry_limits registry_limits_of(const struct config *c)
 	return (struct registry_limits){
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
 	        .cache_entries = (size_t)c->registry_cache_entries,
+	        .auto_register_rate = (unsigned)c->registry_auto_register_rate,
 	        .hub_names = c->hub_name.items,
 	        .n_hub_names = c->hub_name.n,
 	        .authorizer_min_s = (unsigned)c->registry_authorizer_min_seconds,
@@ -393,6 +400,7 @@ static int make_rooms(struct hub *hub)
 	        .authenticate = hook_authenticate,
 	        .recheck = hook_recheck,
 	        .claimed_id = hook_claimed_id,
+	        .certificate_id = hook_certificate_id,
 	        .may_publish = hook_may_publish,
 	        .may_subscribe = hook_may_subscribe,
 	        .may_receive = hook_may_receive,
@@ -468,7 +476,7 @@ static int start_threads(struct hub *hub)
 	}
 	r = registry_start(hub->registry);
 	if (r < 0) {
-		log_error("the custom authorisers cannot be read", F_STR("error", err_text(r)));
+		log_error("authorities or authorisers cannot be read", F_STR("error", err_text(r)));
 		return r;
 	}
 	r = broker_restore(hub->broker);
@@ -487,8 +495,8 @@ static int start_threads(struct hub *hub)
 
 static void hub_free(struct hub *hub)
 {
-	policy_stop(hub->policy);
 	registry_stop(hub->registry);
+	policy_stop(hub->policy);
 	for (unsigned i = 0; i < hub->n_running; i++)
 		loop_stop(hub->loops[i]);
 	for (unsigned i = 0; i < hub->n_running; i++)
@@ -681,6 +689,7 @@ void hub_stop(struct hub *hub)
 		drain(hub, deadline);
 		outbound_close(hub->outbound);
 		api_stop(hub->api);
+		registry_stop(hub->registry);
 	}
 	if (hub->storage_runs)
 		storage_stop(hub->storage, deadline);

@@ -21,12 +21,17 @@ const char api_openapi_components[] = JSON({
 		"16 to 128 bytes; made where none is given"},
 	"Tags": {"type": "object", "description": "What the owner notes about the device"},
 	"Status": {"type": "string", "enum": ["enabled", "disabled"]},
+	"Thumbprint": {"type": ["string", "null"], "description":
+		"For x509Thumbprint: SHA-256 of the certificate in hex, or SHA-1, which is reported"},
 	"DeviceAuth": {"type": "object", "required": ["type"], "properties": {
-		"type": {"type": "string", "enum": ["sas", "secret"]},
+		"type": {"type": "string", "enum": ["sas", "secret", "x509Thumbprint", "x509Ca"]},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secret": {"type": "string", "minLength": 16, "maxLength": 256, "description":
-			"For secret; made where none is given and shown once"}
+			"For secret; made where none is given and shown once"},
+		"primaryThumbprint": {"$ref": "#/components/schemas/Thumbprint"},
+		"secondaryThumbprint": {"$ref": "#/components/schemas/Thumbprint"},
+		"warnings": {"type": "array", "items": {"type": "string"}, "readOnly": true}
 	}},
 	"DeviceCreate": {"allOf": [{"$ref": "#/components/schemas/DeviceWrite"},
 		{"type": "object", "required": ["deviceId"]}]},
@@ -210,6 +215,86 @@ const char api_openapi_components[] = JSON({
 	"NoMembers": {"type": "object", "additionalProperties": false},
 	"RegenerateNamed": {"type": "object", "additionalProperties": false, "properties": {
 		"key": {"$ref": "#/components/schemas/Which"}}},
+	"CrlSource": {"type": ["object", "null"], "properties": {
+		"url": {"type": ["string", "null"], "maxLength": 2048, "description":
+			"Where the revocation list is fetched; http:// will do, for lists are signed"},
+		"refreshSeconds": {"type": "integer", "minimum": 60, "maximum": 604800, "default": 3600},
+		"mode": {"type": "string", "enum": ["soft", "hard"], "default": "soft", "description":
+			"hard: nobody is let in while there is no list that is valid now"},
+		"number": {"type": ["string", "null"], "readOnly": true},
+		"entries": {"type": "integer", "readOnly": true},
+		"thisUpdate": {"type": "string", "format": "date-time", "readOnly": true},
+		"nextUpdate": {"type": ["string", "null"], "format": "date-time", "readOnly": true}
+	}},
+	"AuthorityPatch": {"type": "object", "properties": {
+		"status": {"type": "string", "enum": ["active", "inactive", "revoked"], "description":
+			"Of an authority whose key was shown to be held"},
+		"deviceIdFrom": {"type": "string", "enum": ["cn", "san"], "default": "cn", "description":
+			"The only CommonName, or any DNS name or URI among the alternative names"},
+		"autoRegister": {"type": "boolean", "default": false, "description":
+			"Devices that are not known yet are made when they come"},
+		"crl": {"$ref": "#/components/schemas/CrlSource"}
+	}},
+	"AuthorityCreate": {"allOf": [{"$ref": "#/components/schemas/AuthorityPatch"},
+		{"type": "object", "required": ["name", "certificate"], "properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"certificate": {"type": "string", "maxLength": 65536, "description":
+			"PEM of a root or an intermediate"}}}]},
+	"Authority": {"type": "object", "required": ["name"], "properties": {
+		"name": {"$ref": "#/components/schemas/KeyName"},
+		"certificate": {"type": "string"},
+		"status": {"type": "string", "enum": ["unverified", "active", "inactive", "revoked"]},
+		"challenge": {"type": "string", "description":
+			"While unverified: the CommonName of the certificate that shows possession"},
+		"deviceIdFrom": {"type": "string", "enum": ["cn", "san"]},
+		"autoRegister": {"type": "boolean"},
+		"crl": {"$ref": "#/components/schemas/CrlSource"},
+		"fingerprint": {"type": "string", "description": "SHA-256 of the certificate"},
+		"subject": {"type": "string"},
+		"notBefore": {"type": "string", "format": "date-time"},
+		"notAfter": {"type": "string", "format": "date-time"},
+		"etag": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"},
+		"error": {"type": "string", "description": "The stored document cannot be read"}
+	}},
+	"AuthorityList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Authority"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"AuthorityProof": {"type": "object", "required": ["certificate"], "additionalProperties": false,
+		"properties": {"certificate": {"type": "string", "description":
+			"PEM, signed by the authority, with the challenge as its only CommonName"}}},
+	"AuthorityCrl": {"type": "object", "required": ["crl"], "additionalProperties": false,
+		"properties": {"crl": {"type": "string", "description":
+			"PEM, or DER in base64. Lists too large for a request are fetched by URL"}}},
+	"CertificatePatch": {"type": "object", "properties": {
+		"status": {"type": "string", "enum": ["active", "inactive", "revoked"]},
+		"deviceId": {"type": ["string", "null"], "description":
+			"The device that may use it; null: the one that it names"}
+	}},
+	"CertificateCreate": {"allOf": [{"$ref": "#/components/schemas/CertificatePatch"},
+		{"type": "object", "required": ["certificate"], "properties": {
+		"certificate": {"type": "string", "maxLength": 65536, "description": "PEM"}}}]},
+	"Certificate": {"type": "object", "required": ["certificateId"], "properties": {
+		"certificateId": {"type": "string", "description": "SHA-256 of its DER form"},
+		"status": {"type": "string", "enum": ["active", "inactive", "revoked"]},
+		"deviceId": {"type": ["string", "null"]},
+		"authority": {"type": ["string", "null"], "description": "By which it came"},
+		"subject": {"type": "string"},
+		"issuer": {"type": "string"},
+		"serialNumber": {"type": "string"},
+		"notBefore": {"type": "string", "format": "date-time"},
+		"notAfter": {"type": "string", "format": "date-time"},
+		"etag": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"},
+		"error": {"type": "string", "description": "The stored document cannot be read"}
+	}},
+	"CertificateList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Certificate"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"Connection": {"type": "object", "required": ["clientId", "principal", "kind", "protocol"],
 		"properties": {
 		"clientId": {"type": "string"},
