@@ -10,6 +10,7 @@
 #include "registry/private.h"
 #include "registry/query.h"
 #include "registry/trust.h"
+#include "server/base/audit.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
@@ -285,6 +286,8 @@ void registry_wrote(
 void registry_note_denied(enum deny_reason why, struct slice id, const char *peer)
 {
 	metric_inc_by(METRIC_AUTH_DENIED, why);
+	audit_denied(&(struct audit_denial){
+	        .operation = "authenticate", .reason = deny_name(why), .who = id, .peer = peer});
 	log_warn("authentication refused", F_SLICE("id", id), F_STR("reason", deny_name(why)),
 	        F_STR("peer", peer));
 }

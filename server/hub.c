@@ -122,7 +122,12 @@ static enum deny_reason hook_attempt(void *ctx, const char *peer, struct slice i
 static void hook_outcome(
         void *ctx, const char *peer, struct slice id, struct slice key, enum deny_reason why)
 {
-	policy_outcome(((struct hub *)ctx)->policy, peer, id, key, why);
+	struct hub *hub = ctx;
+	struct ip_addr ip;
+
+	policy_outcome(hub->policy, peer, id, key, why);
+	if (ip_parse_peer(peer, &ip) == 0)
+		storage_note_address(hub->storage, &ip, why == DENY_NONE);
 }
 
 static void hook_presence(void *ctx, const struct principal *p, bool connected, int64_t when_us)
@@ -342,6 +347,7 @@ static int open_storage(struct hub *hub, char *error)
 	        .batch_bytes = (size_t)c->storage_batch_bytes,
 	        .queue_bytes = (size_t)c->storage_queue_bytes,
 	        .retention_days = (unsigned)c->telemetry_retention_days,
+	        .audit_days = (unsigned)c->audit_retention_days,
 	        .max_queued_age_s = (uint64_t)c->mqtt_max_queued_age,
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
 	};
@@ -376,7 +382,7 @@ static int make_net(struct hub *hub)
 static int make_rooms(struct hub *hub)
 {
 	struct registry_store registry_store = storage_registry(hub->storage);
-	const struct policy_store policy_store = {.documents = registry_store.documents};
+	const struct policy_store policy_store = storage_policy(hub->storage);
 	const struct policy_limits policy_limits = {.device_defaults = true};
 	const struct registry_hooks registry_hooks = {
 	        .ctx = hub,
@@ -638,6 +644,7 @@ void hub_reload(struct hub *hub)
 	        (unsigned)fresh->https_device_inflight);
 	http_set_bodies_limit((size_t)fresh->https_max_bodies_bytes);
 	storage_set_retention(hub->storage, (unsigned)fresh->telemetry_retention_days);
+	storage_set_audit_retention(hub->storage, (unsigned)fresh->audit_retention_days);
 	storage_set_queued_age(hub->storage, (uint64_t)fresh->mqtt_max_queued_age);
 	log_configure_from(fresh);
 	mail_flush();

@@ -10,6 +10,7 @@
 
 #include "server/base/mail.h"
 #include "storage/keyring.h"
+#include "storage/merge.h"
 #include "storage/pg.h"
 #include "storage/storage.h"
 
@@ -43,6 +44,7 @@ struct lane;
 struct reader;
 struct feed;
 struct upkeep;
+struct denials;
 
 /* Connections for calls that block: idle ones wait here. Any thread. */
 struct pool {
@@ -58,12 +60,12 @@ struct storage {
 	struct keyring *keyring;
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
-	_Atomic unsigned retention_days;
-	_Atomic uint64_t max_queued_age_s; /* 0: none */
-	_Atomic size_t backlog_bytes;      /* handed over and not answered */
-	struct pg_stop stop;               /* of the lanes: what was appended is stored first */
-	struct pg_stop quit;               /* of the other threads, once the lanes have ended */
-	struct pg_stop hurry;              /* of calls that block */
+	_Atomic unsigned retention_days, audit_days; /* audit_days 0: for good */
+	_Atomic uint64_t max_queued_age_s;           /* 0: none */
+	_Atomic size_t backlog_bytes;                /* handed over and not answered */
+	struct pg_stop stop;  /* of the lanes: what was appended is stored first */
+	struct pg_stop quit;  /* of the other threads, once the lanes have ended */
+	struct pg_stop hurry; /* of calls that block */
 	struct storage_changes changes;
 	struct pool pool;
 	unsigned n_lanes;
@@ -71,6 +73,8 @@ struct storage {
 	struct reader *readers[READERS];
 	struct feed *feed;
 	struct upkeep *upkeep;
+	struct denials *denials; /* audit.c */
+	struct merge addresses;  /* addresses.c */
 };
 
 /* ---- storage.c ---- */

@@ -11,6 +11,8 @@
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/map.h"
+#include "storage/addresses.h"
+#include "storage/audit.h"
 #include "storage/private.h"
 
 #define CALL_MS (POOL_STATEMENT_MS + 5000) /* the server gives up first */
@@ -183,6 +185,10 @@ static int make_threads(struct storage *s)
 		err = feed_new(s, &s->feed);
 	if (err == 0)
 		err = upkeep_new(s, &s->upkeep);
+	if (err == 0)
+		err = denials_new(&s->denials);
+	if (err == 0)
+		err = addresses_init(&s->addresses);
 	return err;
 }
 
@@ -203,6 +209,7 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->batch_bytes = settings->batch_bytes;
 	s->lookup_ms = settings->lookup_ms;
 	s->retention_days = settings->retention_days;
+	s->audit_days = settings->audit_days;
 	s->max_queued_age_s = settings->max_queued_age_s;
 	make_hub_id(s, settings->master_key_file);
 	if (s->url && s->owner_url)
@@ -238,6 +245,7 @@ int storage_start(struct storage *s, const struct storage_changes *changes)
 	int err = 0;
 
 	s->changes = *changes;
+	audit_set_sink(denials_note, s->denials);
 	err = fence_raise(s);
 	for (unsigned i = 0; err == 0 && i < s->n_lanes; i++)
 		err = lane_start(s->lanes[i]);
@@ -278,6 +286,9 @@ void storage_free(struct storage *s)
 {
 	if (!s)
 		return;
+	audit_set_sink(NULL, NULL);
+	denials_free(s->denials);
+	merge_free(&s->addresses);
 	for (unsigned i = 0; i < MAX_LANES; i++)
 		lane_free(s->lanes[i]);
 	for (unsigned i = 0; i < READERS; i++)
@@ -371,6 +382,11 @@ struct telemetry_query_store storage_query(struct storage *s)
 void storage_set_retention(struct storage *s, unsigned days)
 {
 	atomic_store(&s->retention_days, days);
+}
+
+void storage_set_audit_retention(struct storage *s, unsigned days)
+{
+	atomic_store(&s->audit_days, days);
 }
 
 void storage_set_queued_age(struct storage *s, uint64_t seconds)

@@ -7,7 +7,9 @@
 
 #include "broker/session_store.h"
 #include "broker/telemetry_store.h"
+#include "policy/policy_store.h"
 #include "registry/registry_store.h"
+#include "server/api/audit_store.h"
 #include "server/api/telemetry_query_store.h"
 
 #define STORAGE_ERROR_LEN 256
@@ -23,6 +25,7 @@ struct storage_settings {
 	unsigned lanes, batch_rows;
 	size_t batch_bytes, queue_bytes;
 	unsigned retention_days;
+	unsigned audit_days;       /* rows of the audit log are kept; 0: for good */
 	uint64_t max_queued_age_s; /* of queued messages; 0: none */
 	unsigned lookup_ms;
 };
@@ -66,11 +69,18 @@ struct telemetry_store storage_telemetry(struct storage *s);
 struct session_store storage_sessions(struct storage *s);
 struct registry_store storage_registry(struct storage *s);
 struct telemetry_query_store storage_query(struct storage *s);
+struct policy_store storage_policy(struct storage *s);
+struct audit_store storage_audit(struct storage *s);
 
 void storage_set_retention(struct storage *s, unsigned days);
+void storage_set_audit_retention(struct storage *s, unsigned days);
 void storage_set_queued_age(struct storage *s, uint64_t seconds); /* 0: none */
 /* A device connected or went: written with others within a second, best effort. Any thread. */
 void storage_note_presence(struct storage *s, uint64_t device_key, bool connected, int64_t when_us);
+
+/* Somebody at that address was let in or was not: counted, written with others within seconds, best
+ * effort. Any thread, never waits. */
+void storage_note_address(struct storage *s, const struct ip_addr *ip, bool allowed);
 
 struct storage_health {
 	bool lanes_up; /* every lane connected and none stuck in a commit for over 2 s */

@@ -8,12 +8,15 @@
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/map.h"
+#include "storage/addresses.h"
+#include "storage/audit.h"
 #include "storage/private.h"
 
 #define TURN_MS 1000
 #define HUB_SEEN_MS 10000
 #define DAILY_MS (60 * 60 * 1000) /* partitions and leftovers: every hour is often enough */
 #define DAILY_RETRY_MS 10000
+#define CLEAR_MS 120000
 #define MAX_NEEDED 32
 #define MAX_PRESENCE 200000
 #define ARRAY_CAP (64u * 1024 * 1024)
@@ -265,6 +268,11 @@ static int clear_leftovers(struct pg *pg)
 	        "DELETE FROM holdfast.subscriptions b WHERE NOT EXISTS"
 	        " (SELECT FROM holdfast.sessions s WHERE s.session_id = b.session_id)",
 	        "DELETE FROM holdfast.hubs WHERE seen_at < now() - interval '30 days'",
+	        "DELETE FROM holdfast.addresses"
+	        " WHERE last_seen_at < now() - interval '" ADDRESSES_KEPT "'",
+	        "DELETE FROM holdfast.addresses WHERE last_seen_at < (SELECT last_seen_at"
+	        " FROM holdfast.addresses ORDER BY last_seen_at DESC LIMIT 1"
+	        " OFFSET " ADDRESSES_MOST ")",
 	};
 	static const char retained[] =
 	        "DELETE FROM holdfast.retained r WHERE r.expires_at < $1 OR r.device_key <> 0"
@@ -313,6 +321,22 @@ static void needed_days(struct upkeep *u)
 	}
 }
 
+/* As the owner: the hub's own role may not. That rows went is a row. */
+static int clear_audit(struct upkeep *u, struct pg *owner)
+{
+	static const char sql[] =
+	        "WITH d AS (DELETE FROM holdfast.audit WHERE at < now() - $1 * interval '1 day'"
+	        " RETURNING 1), n AS (SELECT count(*)::integer FROM d)"
+	        " INSERT INTO holdfast.audit (actor, actor_kind, operation, outcome, kind, count)"
+	        " SELECT 'hub', 'hub', 'audit_expire', 'done', 'audit', n.count FROM n"
+	        " WHERE n.count > 0";
+	unsigned days = atomic_load(&u->s->audit_days);
+	struct pg_params p = {0};
+
+	pg_put_i32(&p, (int32_t)days);
+	return days ? pg_exec(owner, sql, &p, clock_ms() + CLEAR_MS, NULL) : 0;
+}
+
 static int partitions(struct upkeep *u)
 {
 	_cleanup_(pg_close) struct pg owner = {0};
@@ -322,6 +346,8 @@ static int partitions(struct upkeep *u)
 		err = partitions_make_ahead(&owner);
 	if (err == 0)
 		err = partitions_drop_old(&owner, atomic_load(&u->s->retention_days));
+	if (err == 0)
+		err = clear_audit(u, &owner);
 	if (err < 0 && owner.conn)
 		log_warn("partitions cannot be kept", F_STR("error", owner.message),
 		        F_STR("sqlstate", owner.sqlstate));
@@ -341,6 +367,16 @@ static void sleep_until(struct upkeep *u, uint64_t due_ms)
 	        pthread_cond_timedwait(&u->wake, &u->mutex, &until) == 0)
 		;
 	pthread_mutex_unlock(&u->mutex);
+}
+
+/* What could not be done by others, and where they came from. */
+static void write_notes(struct upkeep *u, struct pg *pg)
+{
+	if (denials_write(u->s->denials, pg) < 0)
+		log_warn("the audit log cannot be written", F_STR("error", pg->message),
+		        F_STR("sqlstate", pg->sqlstate));
+	if (addresses_write(u->s, pg) < 0)
+		log_debug("addresses that were seen are not written");
 }
 
 static void turn(struct upkeep *u)
@@ -370,6 +406,7 @@ static void turn(struct upkeep *u)
 		err = flush_presence(u, &pg);
 	if (err < 0)
 		log_debug("presence waits for the database");
+	write_notes(u, &pg);
 	if (sweep_queues(u->s, &pg, &u->sweep) < 0)
 		log_warn("queues cannot be cleared of what is too old", F_STR("error", pg.message),
 		        F_STR("sqlstate", pg.sqlstate));
@@ -394,6 +431,7 @@ static void *upkeep_main(void *arg)
 	struct pg pg = {0};
 	if (u->own_rows_cleared && pool_take(u->s, &pg) == 0) {
 		(void)flush_presence(u, &pg);
+		write_notes(u, &pg);
 		pool_give(u->s, &pg);
 	}
 	crypto_thread_done();

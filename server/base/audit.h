@@ -26,7 +26,7 @@ const struct audit_actor *audit_actor(void);
 
 /* An attempt that was denied. */
 struct audit_denial {
-	const char *operation; /* "connect", "publish", "subscribe", "device_create", … */
+	const char *operation; /* "accept", "authenticate", "publish", "device_create", … */
 	const char *reason;    /* deny_name, or "policy" */
 	struct slice who;      /* who it claims to be; may be empty */
 	struct slice target;   /* the topic, filter or resource; may be empty */

@@ -152,5 +152,249 @@ START_TEST(lets_nobody_alter_it)
 }
 END_TEST
 
+/* ---- denials ---- */
+
+static void deny(const char *reason, struct slice who, const char *peer)
+{
+	audit_denied(&(struct audit_denial){.operation = "connect",
+	        .reason = reason,
+	        .who = who,
+	        .target = SLICE_LIT("t"),
+	        .peer = peer});
+}
+
+#define DENIED(columns) "SELECT " columns " FROM holdfast.audit WHERE outcome = 'denied'"
+
+START_TEST(counts_equal_denials)
+{
+	struct fx_store f;
+
+	fx_store_start(&f, NULL);
+	for (unsigned i = 0; i < 500; i++) {
+		char peer[32];
+
+		snprintf(peer, sizeof(peer), "203.0.113.7:%u", 1000 + i);
+		deny("unknown_device", SLICE_LIT("d"), peer);
+	}
+	deny("unknown_device", SLICE_LIT("d"), "[2001:db8::1]:5");
+	deny("banned", SLICE_LIT("\xff' --\0x"), "203.0.113.7:1");
+	ck_assert(fx_eventually(f.admin_url, DENIED("sum(count) = 502"), 5000));
+	ck_assert_str_eq(
+	        fx_sql(f.admin_url,
+	                DENIED("string_agg(concat_ws('|', operation, reason, actor, name, source),"
+	                       " ' ' ORDER BY reason, source)")),
+	        "connect|banned|?' --|t|203.0.113.7"
+	        " connect|unknown_device|d|t|2001:db8::1 connect|unknown_device|d|t|203.0.113.7");
+	fx_close(&f);
+}
+END_TEST
+
+static void *flood(void *arg)
+{
+	for (unsigned i = 0; i < 100000; i++) {
+		char who[16];
+		int n = snprintf(who, sizeof(who), "%u", i % (unsigned)(uintptr_t)arg);
+
+		deny("unknown_device", slice_make(who, (size_t)n), "203.0.113.7:1");
+	}
+	return NULL;
+}
+
+/* Two threads, everybody another name: nothing is waited for, and nothing is lost of the count. */
+START_TEST(bears_a_flood)
+{
+	struct fx_store f;
+	pthread_t threads[2];
+
+	fx_store_start(&f, NULL);
+	uint64_t start = clock_ms();
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, flood,
+		                         (void *)(uintptr_t)(i ? 7 : 100000)),
+		        0);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_lt(clock_ms() - start, 5000);
+	ck_assert(fx_eventually(f.admin_url, DENIED("sum(count) = 200000"), 40000));
+	ck_assert_str_eq(
+	        fx_sql(f.admin_url, DENIED("count(*) < 3000 AND max(count) > 10000")), "t");
+	ck_assert_str_eq(
+	        fx_sql(f.admin_url, DENIED("count(*) > 0") " AND reason = 'dropped'"), "t");
+	fx_close(&f);
+}
+END_TEST
+
+/* The database is away for a while: what was noted comes later. */
+START_TEST(keeps_denials_for_later)
+{
+	struct fx_store f;
+
+	fx_store_start(&f, NULL);
+	fx_sql(f.admin_url, "ALTER ROLE hub NOLOGIN");
+	fx_sql(f.admin_url,
+	        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+	        " WHERE application_name LIKE 'holdfast %'");
+	deny("unknown_device", SLICE_LIT("d"), "203.0.113.7:1");
+	(void)poll(NULL, 0, 1500);
+	deny("unknown_device", SLICE_LIT("d"), "203.0.113.7:2");
+	fx_sql(f.admin_url, "ALTER ROLE hub LOGIN");
+	ck_assert(fx_eventually(f.admin_url, DENIED("sum(count) = 2"), 10000));
+	fx_close(&f);
+}
+END_TEST
+
+/* ---- the port ---- */
+
+struct seen {
+	char text[1024];
+	int64_t last_us, last_id;
+};
+
+static int see(const struct audit_row *r, void *arg)
+{
+	struct seen *s = arg;
+	size_t at = strlen(s->text);
+
+	snprintf(s->text + at, sizeof(s->text) - at, "%.*s/%.*s ", SLICE_ARG(r->operation),
+	        SLICE_ARG(r->name));
+	s->last_us = r->at_us;
+	s->last_id = r->id;
+	return 0;
+}
+
+static const char *ask_log(struct fx_store *f, struct seen *s, struct audit_query q)
+{
+	struct audit_store port = storage_audit(f->storage);
+
+	*s = (struct seen){0};
+	if (!q.to_us) {
+		q.from_us = INT64_MIN;
+		q.to_us = INT64_MAX;
+	}
+	q.limit = q.limit ? q.limit : 10;
+	ck_assert_int_eq(port.query(port.ctx, &q, see, s), 0);
+	return s->text;
+}
+
+START_TEST(answers_questions)
+{
+	struct fx_store f;
+	struct device_record d;
+	struct seen s;
+
+	fx_store_start(&f, NULL);
+	audit_begin(&alice);
+	for (unsigned i = 0; i < 3; i++) {
+		char id[8];
+
+		snprintf(id, sizeof(id), "d%u", i);
+		fx_device(&f, id, &d);
+		device_record_done(&d);
+	}
+	struct audit_store port = storage_audit(f.storage);
+	ck_assert_int_eq(port.append(port.ctx, "connection", "c", "{\"a\":1}"), 0);
+	audit_end();
+	const char *who = alice.name;
+	ck_assert_str_eq(ask_log(&f, &s, (struct audit_query){.actor = who}),
+	        "device_create/c device_create/d2 device_create/d1 device_create/d0 ");
+	ck_assert_str_eq(
+	        ask_log(&f, &s, (struct audit_query){.actor = who, .kind = "device", .limit = 1}),
+	        "device_create/d2 ");
+	ck_assert_str_eq(ask_log(&f, &s,
+	                         (struct audit_query){.actor = who,
+	                                 .has_after = true,
+	                                 .after_us = s.last_us,
+	                                 .after_id = s.last_id}),
+	        "device_create/d1 device_create/d0 ");
+	ck_assert_str_eq(
+	        ask_log(&f, &s,
+	                (struct audit_query){.kind = "device", .ascending = true, .limit = 2}),
+	        "device_create/d0 device_create/d1 ");
+	ck_assert_str_eq(ask_log(&f, &s,
+	                         (struct audit_query){.kind = "device",
+	                                 .ascending = true,
+	                                 .has_after = true,
+	                                 .after_us = s.last_us,
+	                                 .after_id = s.last_id}),
+	        "device_create/d2 ");
+	ck_assert_str_eq(ask_log(&f, &s, (struct audit_query){.name = "d1", .outcome = "done"}),
+	        "device_create/d1 ");
+	ck_assert_str_eq(ask_log(&f, &s, (struct audit_query){.outcome = "denied"}), "");
+	ck_assert_str_eq(ask_log(&f, &s, (struct audit_query){.from_us = 1, .to_us = 2}), "");
+	ck_assert_str_eq(newest(&f, "c", WHO " || after::text"),
+	        "alice \"a\"|token|operator|203.0.113.7:4711|t-1|device_create|done|connection"
+	        "{\"a\": 1}");
+	fx_close(&f);
+}
+END_TEST
+
+/* ---- addresses ---- */
+
+static int join_address(void *arg, const struct seen_address *a)
+{
+	char ip[IP_TEXT_LEN], *text = arg;
+	size_t at = strlen(text);
+
+	snprintf(text + at, 256 - at, "%s %" PRIu64 "/%" PRIu64 "\n", ip_text(&a->ip, ip),
+	        a->allowed, a->denied);
+	return 0;
+}
+
+START_TEST(counts_addresses)
+{
+	struct fx_store f;
+	struct ip_addr v4, v6;
+	char text[256] = "";
+
+	fx_store_start(&f, NULL);
+	ck_assert_int_eq(ip_parse(SLICE_LIT("203.0.113.7"), &v4), 0);
+	ck_assert_int_eq(ip_parse(SLICE_LIT("2001:db8::1"), &v6), 0);
+	for (unsigned i = 0; i < 5; i++)
+		storage_note_address(f.storage, &v4, i < 3);
+	ck_assert(fx_eventually(
+	        f.admin_url, "SELECT sum(allowed + denied) = 5 FROM holdfast.addresses", 5000));
+	storage_note_address(f.storage, &v4, true);
+	storage_note_address(f.storage, &v6, false);
+	ck_assert(fx_eventually(
+	        f.admin_url, "SELECT sum(allowed + denied) = 7 FROM holdfast.addresses", 5000));
+	struct policy_store p = storage_policy(f.storage);
+	ck_assert_int_eq(p.each_address(p.addresses_ctx, 0, join_address, text), 0);
+	ck_assert_str_eq(text, "203.0.113.7 4/2\n2001:db8::1 0/1\n");
+	text[0] = '\0';
+	ck_assert_int_eq(p.each_address(p.addresses_ctx, INT64_MAX / 2, join_address, text), 0);
+	ck_assert_str_eq(text, "");
+	fx_close(&f);
+}
+END_TEST
+
+/* What is older than it is to be kept goes; that it went is noted. */
+START_TEST(keeps_the_log_for_its_days)
+{
+	struct fx_store f;
+
+	fx_database(&f);
+	fx_migrate(&f);
+	fx_open(&f);
+	fx_sql(f.admin_url,
+	        "INSERT INTO holdfast.audit (at, operation, outcome) VALUES"
+	        " (now() - interval '11 days', 'old', 'done'), (now() - interval '9 days', 'new', "
+	        "'done')");
+	storage_set_audit_retention(f.storage, 10);
+	static const struct storage_changes none;
+	ck_assert_int_eq(storage_start(f.storage, &none), 0);
+	ck_assert(fx_eventually(f.admin_url,
+	        "SELECT count(*) = 1 FROM holdfast.audit WHERE operation = 'audit_expire' AND "
+	        "count = 1",
+	        5000));
+	ck_assert_str_eq(fx_sql(f.admin_url,
+	                         "SELECT string_agg(operation, ' ') FROM holdfast.audit"
+	                         " WHERE operation IN ('old', 'new')"),
+	        "new");
+	fx_close(&f);
+}
+END_TEST
+
 FX_MAIN("audit", notes_who_changes_a_device, forgets_the_actor_with_the_transaction,
-        notes_nothing_that_was_not_done, names_what_a_link_hangs_on, lets_nobody_alter_it)
+        notes_nothing_that_was_not_done, names_what_a_link_hangs_on, lets_nobody_alter_it,
+        counts_equal_denials, bears_a_flood, keeps_denials_for_later, answers_questions,
+        counts_addresses, keeps_the_log_for_its_days)
