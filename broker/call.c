@@ -2,6 +2,7 @@
  */
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/receive.h"
 #include "broker/topic.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
@@ -36,6 +37,7 @@ void broker_publish(struct broker *b, struct loop *here, struct broker_publish *
 	}
 	metric_inc(METRIC_PUBLISH_IN);
 	p->msg->device_key = p->principal->device_key;
+	receive_sign(sh, p->msg, p->principal);
 	struct ticket *t = ticket_new(sh, p->principal, rule.stored_off != UINT32_MAX);
 	t->call = p;
 	publish_accept(sh, p->msg, &rule, NULL, t);

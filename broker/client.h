@@ -162,15 +162,26 @@ void subscribe_abandon(struct broker_client *c);
 /* While its client waits for SUBACK, a session got a message that is (to be) retained: the copies
  * that the loops were asked for may be older. */
 void subscribe_saw(struct sub_job *job, struct msg *m);
+/* Meanwhile subscriptions were taken away, perhaps some of those that are asked for. */
+void subscribe_narrowed(struct sub_job *job);
 
-/* retained.c: sets (or, with an empty payload, clears) what is retained under m's topic; who waits
- * (may be NULL) is told when that is durable. */
-void retained_set(struct shard *sh, struct msg *m, struct receipt *waits);
+/* retained.c: sets (or, with an empty payload, clears) what is retained under m's topic, as by says
+ * whose it is; who waits (may be NULL) is told when that is durable. */
+void retained_set(struct shard *sh, struct msg *m, struct principal *by, struct receipt *waits);
+/* Removes what is retained under a topic on this shard, in memory. */
+void retained_drop(struct shard *sh, struct slice topic);
 /* Drops what a device retained on this shard. */
 void retained_forget(struct shard *sh, uint64_t device_key);
 void retained_expire(struct shard *sh);
-/* One that an earlier hub left; before the loops run. Whether there was room for it. */
-bool retained_restored(struct broker *b, struct msg *m);
+/* One that an earlier hub left; device_id: whose it is, empty: nobody's that is known. Before the
+ * loops run. Whether there was room for it. */
+bool retained_restored(struct broker *b, struct msg *m, struct slice device_id);
+
+/* revoke.c: the publishers of what this shard retains are asked about: all, one that is an identity
+ * (and the modules of a device), or one that was found. What they may not retain any more goes. */
+void revoke_all(struct shard *sh);
+void revoke_of(struct shard *sh, enum entity kind, struct slice id);
+void revoke_ask(struct shard *sh, struct publisher *by);
 
 /* recheck.c */
 void recheck_session(struct session *s);

@@ -5,6 +5,7 @@
 #include "broker/client.h"
 #include "broker/mem.h"
 #include "broker/queue_store.h"
+#include "broker/receive.h"
 #include "broker/topic.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
@@ -156,12 +157,12 @@ static bool match(const struct session *s, struct slice topic, struct out_spec *
 }
 
 /* Gives the next command to the session. sent: it was, before this hub. False: it waits for a
- * subscription or for room. */
+ * subscription, for the right to receive it or for room. */
 static bool give(struct session *s, struct commands *q, struct msg *m, uint64_t n, bool sent)
 {
 	uint32_t ids[IDS_MAX];
 	struct out_spec d = {.msg = m};
-	if (!match(s, msg_topic(m), &d, ids))
+	if (!match(s, msg_topic(m), &d, ids) || (s->filters && !receive_may(s, m, NULL)))
 		return false;
 	if (!out_command(s, &d, n, sent || n <= q->again_to)) {
 		s->commands_wait = true;

@@ -100,12 +100,20 @@ static void take_over(struct session *s)
 	client_detach(old);
 }
 
+/* Whether both are the same generation of the same device or module; which one of a module a
+ * restored session was is not known. */
+static bool same_generation(const struct principal *a, const struct principal *b)
+{
+	return a->device_key == b->device_key &&
+	        (a->module_key == b->module_key || !a->module_key || !b->module_key);
+}
+
 /* The session that the client goes on with, or NULL; one that it replaces ends. */
 static struct session *known_session(const struct connecting *k)
 {
 	const struct principal *p = k->auth.principal;
 	struct session *s = session_find(k->shard, p, k->auth.client_id);
-	bool same = s && s->principal->device_key == p->device_key;
+	bool same = s && same_generation(s->principal, p);
 	if (s && s->joining) { /* a CONNECT before this one waits still: its session goes with it */
 		struct broker_client *old = connecting_client(s->joining);
 		client_end(old, END_TAKEN_OVER);
@@ -217,30 +225,13 @@ static struct session *new_session(struct connecting *k, bool forget)
 	return s;
 }
 
-/* Whether a row with this principal stays as it is; when its credential expires is not kept. */
-static bool same_principal(const struct principal *a, const struct principal *b)
-{
-	return a->kind == b->kind && a->perms == b->perms && a->via_key == b->via_key &&
-	        memcmp(a->credential_tag, b->credential_tag, sizeof(a->credential_tag)) == 0 &&
-	        slice_eq(principal_id(a), principal_id(b)) &&
-	        slice_eq(principal_key_name(a), principal_key_name(b));
-}
-
-static void set_principal(struct session *s, struct principal *p)
-{
-	if (s->durable && !same_principal(s->principal, p))
-		s->durable->other_principal = true;
-	principal_unref(s->principal);
-	s->principal = principal_ref(p);
-}
-
 static void admit(struct broker_client *c, struct connecting *k, struct session *s, bool present)
 {
 	const struct broker_hooks *hooks = &k->shard->b->hooks;
 	struct principal *p = k->auth.principal;
 	if (c->ops->known)
 		c->ops->known(c->link);
-	set_principal(s, p);
+	session_take(s, p);
 	session_attach(s, c, session_expiry(c, &k->con));
 	c->rate = rate_get(k->shard, p);
 	if (present)
@@ -337,7 +328,7 @@ static bool must_be_refused(const struct connecting *k, const struct session *be
 	const struct principal *p = k->auth.principal;
 	bool lasting = session_expiry(k->client, &k->con) > 0;
 	bool known = before && !before->joining && !k->con.clean_start &&
-	        before->principal->device_key == p->device_key;
+	        same_generation(before->principal, p);
 	if (!k->shard->b->keeps || (known && !k->con.will.present))
 		return false;
 	return (lasting || (before && before->durable)) && shard_store_full(k->shard);
@@ -355,7 +346,9 @@ static void connect_finish(struct connecting *k)
 	}
 	struct msg *will = k->con.will.present ? make_will(k) : NULL;
 	/* The identity was deleted and made again while an old credential was being looked up. */
-	bool stale = before && before->principal->device_key > p->device_key;
+	bool stale = before &&
+	        (before->principal->device_key > p->device_key ||
+	                before->principal->module_key > p->module_key);
 	/* A kept session that a clean start ends is not to come back after a crash. */
 	bool replaces = before && before->durable;
 	struct session *s = stale ? NULL : known_session(k);

@@ -114,6 +114,12 @@ void durable_write(struct session *s)
 	durable_write_due(s);
 }
 
+void durable_write_changed(struct session *s)
+{
+	if (s->durable && s->durable->other_principal)
+		durable_write(s);
+}
+
 void durable_forget(struct shard *sh, uint64_t id)
 {
 	const struct session_store *store = &sh->b->sessions_store;
@@ -156,7 +162,7 @@ void durable_restored(
 	d->had_client = row->offline_us == 0;
 	d->due = d->had_client ? DUE_TOUCH : DUE_NOTHING; /* nobody is there any more */
 	d->will_tag = will_tag(&row->will);
-	d->stored_to = queue->last;
+	d->stored_to = d->unjudged_to = queue->last;
 	d->tail_count = queue->count;
 	d->tail_bytes = queue->bytes;
 }

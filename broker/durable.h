@@ -39,7 +39,10 @@ struct durable {
 	 * had what has n <= loaded_to. The rest is the tail. */
 	uint64_t stored_to, loaded_to;
 	size_t tail_count, tail_bytes;
-	bool fresh;        /* restored, and nothing of its queue was read yet */
+	bool fresh; /* restored, and nothing of its queue was read yet */
+	/* What waits up to there was not judged under what the session may now; and may have come
+	 * by subscriptions that were taken away since. */
+	uint64_t unjudged_to, narrowed_to;
 	uint64_t begun_to; /* of what an earlier hub had in flight, the last that was read */
 	struct tail_load *loading;
 	struct tail_count *counting;
@@ -54,6 +57,8 @@ void durable_restored(
         struct session *s, const struct session_row *row, const struct queue_stats *queue);
 /* Something of the row has changed: writes it, all of it if it must. NULL store: does nothing. */
 void durable_write(struct session *s);
+/* The same, if its principal is another one than in the row. */
+void durable_write_changed(struct session *s);
 /* Writes what was noted while the loops did not run. */
 void durable_write_due(struct session *s);
 /* The session has ended: the store forgets it too (its will, if it is on its way, comes first). */

@@ -4,6 +4,7 @@
 #include "broker/command.h"
 #include "broker/mem.h"
 #include "broker/queue_store.h"
+#include "broker/receive.h"
 #include "broker/share.h"
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
@@ -11,7 +12,6 @@
 /* A client that leaves one message unacknowledged while it acknowledges others leaves holes behind
  * it; the flight is never longer than this many places, and never meets its own tail. */
 #define FLIGHT_MAX 4096
-#define ID_COUNT 65535u
 /* Bytes in flight to one client: past them nothing is added, so that a window of the largest
  * messages that is never acknowledged does not hold more than a queue may. */
 #define FLIGHT_BYTES_MAX (1u << 20)
@@ -54,7 +54,7 @@ static void out_done(struct session *s, struct out *o)
 	out_clear(s->shard, o);
 }
 
-static bool out_fill(struct out *o, const struct out_spec *d)
+bool out_fill(struct out *o, const struct out_spec *d)
 {
 	if (d->n_ids > 1) {
 		o->ids = malloc(sizeof(*o->ids) + d->n_ids * sizeof(o->ids->ids[0]));
@@ -67,20 +67,42 @@ static bool out_fill(struct out *o, const struct out_spec *d)
 	o->msg = msg_ref(d->msg);
 	o->group = d->group ? filter_ref(d->group) : NULL;
 	o->qos = d->qos;
-	o->flags = (uint8_t)(OUT_UNSENT | (d->retain ? OUT_RETAIN : 0));
+	o->flags = (uint8_t)(OUT_UNSENT | OUT_JUDGED | (d->retain ? OUT_RETAIN : 0));
 	return true;
 }
 
-/* Whether it is not to be delivered any more. */
-static bool too_late(const struct shard *sh, const struct msg *m)
+bool out_too_late(const struct shard *sh, const struct msg *m)
 {
 	int64_t age = (int64_t)shard_limits(sh)->max_queued_age * 1000000;
 	return msg_expired(m, shard_now(sh)) ||
 	        (age > 0 && clock_steady_us() - m->received_us > age);
 }
 
-static bool wire_out(struct broker_client *c, const struct out *o, uint16_t packet_id, bool dup)
+/* It is not this session's any more: to another member of its group, or back to the commands. */
+static void hand_back(struct session *s, struct out *o)
 {
+	if (o->group && o->msg)
+		share_return(s->shard, filter_text(o->group), o->msg, NULL);
+	if (o->flags & OUT_COMMAND) {
+		command_back(s, o->n);
+		o->n = 0; /* it stays in the store */
+	}
+}
+
+/* What was judged when it came was perhaps judged by what the session might then. */
+static bool still_may(struct session *s, struct out *o)
+{
+	if (!s->filters || (o->flags & OUT_JUDGED) || receive_may(s, o->msg, o->msg->from))
+		return true;
+	metric_inc(METRIC_RECEIVE_DENIED);
+	hand_back(s, o);
+	return false;
+}
+
+static bool wire_out(struct broker_client *c, struct out *o, uint16_t packet_id, bool dup)
+{
+	if (!still_may(c->session, o))
+		return false;
 	struct wire w = {
 	        .msg = o->msg,
 	        .ids = o->ids ? o->ids->ids : &o->id,
@@ -325,6 +347,10 @@ void out_deliver(struct session *s, const struct out_spec *d)
 		metric_inc(METRIC_DROPPED_EXPIRED);
 		return;
 	}
+	if (s->filters && !receive_may(s, d->msg, d->replay ? d->from : d->msg->from)) {
+		metric_inc(METRIC_RECEIVE_DENIED);
+		return;
+	}
 	if (d->msg->retain && !d->replay && s->client && s->client->sub_job)
 		subscribe_saw(s->client->sub_job, d->msg);
 	if (d->msg->again && (!s->durable || d->qos == 0))
@@ -384,7 +410,7 @@ void out_pump(struct session *s)
 			break;
 		struct out o;
 		queue_pop(s, &o);
-		if (too_late(s->shard, o.msg)) {
+		if (out_too_late(s->shard, o.msg)) {
 			metric_inc(METRIC_DROPPED_EXPIRED);
 			out_done(s, &o);
 			continue;
@@ -433,82 +459,6 @@ bool out_command(struct session *s, const struct out_spec *d, uint64_t n, bool a
 	o.n = n;
 	o.flags |= (uint8_t)(OUT_COMMAND | (again ? OUT_AGAIN : 0));
 	flight_take(s, &o);
-	return true;
-}
-
-/* ---- what the store had ---- */
-
-/* A message that is in flight by an earlier hub keeps its place there. NULL: it cannot. */
-static struct out *flight_place(struct out_box *box, uint16_t packet_id)
-{
-	if (box->flight.count == 0)
-		box->first_id = packet_id;
-	uint32_t place = (packet_id + ID_COUNT - box->first_id) % ID_COUNT;
-	if (place < box->flight.count || place >= ID_COUNT / 2)
-		return NULL;
-	struct out *o = NULL;
-	while (box->flight.count <= place) {
-		o = out_ring_push(&box->flight);
-		if (!o)
-			return NULL;
-	}
-	return o;
-}
-
-static bool fill_loaded(struct shard *sh, struct out *o, struct queue_entry *e)
-{
-	const struct out_spec d = {
-	        .msg = e->msg,
-	        .ids = e->ids,
-	        .n_ids = e->n_ids,
-	        .qos = e->qos,
-	        .retain = e->retain,
-	};
-	if (e->msg && !out_fill(o, &d))
-		return false;
-	if (e->msg && e->group)
-		o->group = filter_get(sh, slice_str(e->group));
-	o->qos = e->qos;
-	o->n = e->n;
-	o->flags |= OUT_UNSENT;
-	if (e->released)
-		o->flags |= OUT_RELEASED;
-	return true;
-}
-
-bool out_loaded(struct session *s, struct queue_entry *e, bool again)
-{
-	struct out_box *box = &s->out;
-	struct out o = {0};
-	bool begun = e->qos == 2 && e->packet_id;
-	if (!e->msg && !(begun && e->released)) {
-		metric_inc(
-		        METRIC_DROPPED_QUEUE); /* its publisher was deleted, and its key with him */
-		return false;
-	}
-	/* What was begun is brought to its end. */
-	if (!begun && too_late(s->shard, e->msg)) {
-		metric_inc(METRIC_DROPPED_EXPIRED);
-		return false;
-	}
-	if (e->qos == 0 || e->qos > 2 || !fill_loaded(s->shard, &o, e))
-		return false;
-	struct out *place = begun ? flight_place(box, e->packet_id) : NULL;
-	if (place) {
-		*place = o;
-		box->live++;
-		box->flight_bytes += o.msg ? msg_size(o.msg) : 0;
-		s->durable->begun_to = e->n;
-		return true;
-	}
-	place = o.msg ? out_ring_push(&box->queue) : NULL;
-	if (!place) {
-		out_clear(s->shard, &o);
-		return false;
-	}
-	o.flags |= again && e->qos == 1 ? OUT_AGAIN : 0;
-	*place = o;
-	box->queued_bytes += msg_size(o.msg);
 	return true;
 }
 
@@ -607,6 +557,59 @@ void out_completed(struct session *s, uint16_t packet_id)
 	}
 	flight_drop(s, place);
 	out_pump(s);
+}
+
+/* ---- the session may less than before ---- */
+
+static void ring_judge_again(const struct out_ring *r)
+{
+	for (uint32_t i = 0; i < r->count; i++) {
+		struct out *o = out_ring_at(r, i);
+		o->flags &= (uint8_t)~OUT_JUDGED;
+	}
+}
+
+void out_judge_again(struct session *s)
+{
+	ring_judge_again(&s->out.flight);
+	ring_judge_again(&s->out.queue);
+}
+
+static bool still_wanted(struct session *s, struct out *o)
+{
+	struct slice group = o->group ? filter_text(o->group) : slice_make(NULL, 0);
+	if (!o->msg || receive_wanted(s, o->msg, group))
+		return true;
+	metric_inc(METRIC_RECEIVE_DENIED);
+	hand_back(s, o);
+	return false;
+}
+
+void out_narrowed(struct session *s)
+{
+	struct out_box *box = &s->out;
+	/* From behind: the front of the flight moves up when it goes. What this connection has got
+	 * already is acknowledged as ever. */
+	for (uint32_t i = box->flight.count; i-- > 0;) {
+		struct out *o = out_ring_at(&box->flight, i);
+		if (o->qos > 0 && (o->flags & (OUT_UNSENT | OUT_COMMIT)) && !still_wanted(s, o))
+			flight_drop(s, i);
+	}
+	for (uint32_t left = box->queue.count; left > 0; left--) {
+		struct out o;
+		queue_pop(s, &o);
+		if (!still_wanted(s, &o)) {
+			out_done(s, &o);
+			continue;
+		}
+		struct out *place = out_ring_push(&box->queue);
+		if (!place)
+			abort(); /* there were as many before, or a few */
+		*place = o;
+		box->queued_bytes += msg_size(o.msg);
+	}
+	if (s->durable)
+		s->durable->narrowed_to = s->durable->stored_to;
 }
 
 /* ---- the end ---- */

@@ -8,6 +8,8 @@
 
 #include "server/base/msg.h"
 
+#define ID_COUNT 65535u /* packet ids */
+
 struct append;
 struct broker_client;
 struct filter;
@@ -31,6 +33,7 @@ enum {
 	OUT_AGAIN = 16,   /* an earlier hub, or session, may have sent it */
 	OUT_COMMAND = 32, /* n is its number among the device's commands */
 	OUT_NOTED = 64,   /* a command: the store knows that it was sent */
+	OUT_JUDGED = 128, /* policy was asked, and its answer stands */
 };
 
 struct out {
@@ -64,10 +67,11 @@ struct out_spec {
 	const uint32_t *ids;
 	unsigned n_ids;
 	uint8_t qos;
-	bool retain;           /* the RETAIN flag towards the client */
-	bool replay;           /* a retained message that a SUBSCRIBE asked for */
-	struct filter *group;  /* a reference is taken when it is kept */
-	struct receipt *waits; /* until it is durable where it must be; NULL: nobody */
+	bool retain;               /* the RETAIN flag towards the client */
+	bool replay;               /* a retained message that a SUBSCRIBE asked for */
+	const struct access *from; /* with replay: its publisher's first part, NULL: not known */
+	struct filter *group;      /* a reference is taken when it is kept */
+	struct receipt *waits;     /* until it is durable where it must be; NULL: nobody */
 };
 
 /* Sends it now, keeps it for later, or drops it by the rules of limits and back-pressure. */
@@ -91,8 +95,17 @@ void out_committed(struct session *s, uint16_t packet_id, uint64_t n, bool ok);
 /* A message of the session's queue was read from the store: takes it over. False: it is of no use
  * any more, the store may forget it. again: it may have been sent already. */
 bool out_loaded(struct session *s, struct queue_entry *e, bool again);
+/* What the session may has changed: what waits is judged again before it is sent. */
+void out_judge_again(struct session *s);
+/* Subscriptions were taken away: what nothing of the others takes is not sent any more. */
+void out_narrowed(struct session *s);
 /* The session ends: drops everything. give_back: messages of shared groups go to other members. */
 void out_free(struct session *s, bool give_back);
+
+/* Fills a zeroed entry, with references. False: no memory. */
+bool out_fill(struct out *o, const struct out_spec *d);
+/* Whether a message is not to be delivered any more. */
+bool out_too_late(const struct shard *sh, const struct msg *m);
 
 /* the wire (out_wire.c) */
 struct wire {

@@ -4,6 +4,7 @@
  */
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/receive.h"
 #include "broker/topic.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
@@ -119,7 +120,7 @@ bool publish_accept(struct shard *sh, struct msg *m, const struct topic_rule *ru
 	if (!rule->routed)
 		return rule->stored_off != NOT_STORED;
 	if (m->retain)
-		retained_set(sh, m, t ? &t->receipt : NULL);
+		retained_set(sh, m, from ? from->principal : t->principal, t ? &t->receipt : NULL);
 	return route_publish(sh, m, from, rule->home, t ? &t->receipt : NULL) ||
 	        rule->stored_off != NOT_STORED;
 }
@@ -171,6 +172,7 @@ static struct msg *make_msg(struct broker_client *c, const struct mqtt_publish *
 	m->received_us = loop_wall_us(sh->loop);
 	m->device_key = c->session->principal->device_key;
 	m->packet_id = p->qos == 2 ? p->packet_id : 0;
+	receive_sign(sh, m, c->session->principal);
 	return m;
 }
 

@@ -17,9 +17,10 @@ struct recheck {
 	bool again; /* it changed once more after the question was put */
 };
 
-/* An access key has no generations: one made anew under its name must find nothing of it. Who is
- * connected may be in the middle of something: the session then goes with its client. */
-static void key_gone(struct session *s)
+/* An access key has no generations: one made anew under its name must find nothing of it. And a
+ * module goes without its device. Who is connected may be in the middle of something: the session
+ * then goes with its client. */
+static void session_orphaned(struct session *s)
 {
 	struct broker_client *c = s->client;
 	if (!c) {
@@ -31,10 +32,44 @@ static void key_gone(struct session *s)
 	client_end(c, END_DISABLED);
 }
 
+/* It stands: as what it is now. */
+static void confirm(struct session *s, struct principal *fresh)
+{
+	struct broker_client *c = s->client;
+	if (c) {
+		free(c->cache);
+		c->cache = NULL; /* what it may do may have changed */
+	}
+	session_take(s, fresh ? fresh : s->principal);
+	session_judge_will(s);
+	durable_write_changed(s);
+	if (session_writable(s))
+		out_pump(s);
+}
+
+static void act(struct session *s, int err, enum end_reason end, struct principal *fresh)
+{
+	struct broker_client *c = s->client;
+	if (err == 0) {
+		confirm(s, fresh);
+	} else if (err == ERR_NOT_FOUND && s->principal->kind == PRINCIPAL_DEVICE &&
+	        !s->principal->module_key) {
+		broker_device_gone(
+		        s->shard->b, principal_id(s->principal), s->principal->device_key);
+		if (c)
+			client_end(c, END_DISABLED);
+	} else if (err == ERR_NOT_FOUND) {
+		session_orphaned(s);
+	} else if (err == ERR_UNAUTHENTICATED && c) {
+		client_end(c, end);
+	}
+}
+
 static void answered(struct recheck_request *r)
 {
 	struct recheck *k = container_of(r, struct recheck, ask);
 	struct session *s = k->session;
+	struct principal *fresh = r->fresh;
 	int err = r->err;
 	enum end_reason end = r->end;
 	bool again = k->again;
@@ -42,28 +77,13 @@ static void answered(struct recheck_request *r)
 	bool same = s && s->principal == k->principal;
 	principal_unref(k->principal);
 	free(k);
-	if (!s)
-		return;
-	s->recheck = NULL;
-	if (again || !same) {
+	if (s)
+		s->recheck = NULL;
+	if (s && (again || !same))
 		recheck_session(s);
-		return;
-	}
-	struct broker_client *c = s->client;
-	if (c) {
-		free(c->cache);
-		c->cache = NULL; /* what it may do may have changed too */
-	}
-	if (err == ERR_NOT_FOUND && s->principal->kind == PRINCIPAL_KEY) {
-		key_gone(s);
-	} else if (err == ERR_NOT_FOUND) {
-		broker_device_gone(
-		        s->shard->b, principal_id(s->principal), s->principal->device_key);
-		if (c)
-			client_end(c, END_DISABLED);
-	} else if (err == ERR_UNAUTHENTICATED && c) {
-		client_end(c, end);
-	}
+	else if (s)
+		act(s, err, end, fresh);
+	principal_unref(fresh);
 }
 
 void recheck_session(struct session *s)
@@ -136,6 +156,12 @@ static void change_arrived(struct mail *mail)
 	struct change_mail *m = container_of(mail, struct change_mail, mail);
 	struct shard *sh = m->shard;
 	struct slice id = slice_make(m->id, m->len);
+	revoke_of(sh, m->kind, id);
+	/* A device and its modules live on one loop. */
+	if (m->kind == ENTITY_DEVICE && sh != broker_home_client(sh->b, id)) {
+		free(m);
+		return;
+	}
 	/* A device's own session is found by its name; keys and modules are looked for. */
 	struct session *own = m->kind == ENTITY_DEVICE ? session_find_device(sh, id) : NULL;
 	bool search = m->kind != ENTITY_DEVICE || sh->n_modules > 0;
@@ -159,11 +185,8 @@ void broker_identity_changed(struct broker *b, enum entity kind, struct slice id
 {
 	if (id.n == 0 || id.n > MODULE_ID_MAX)
 		return;
-	const struct shard *home = kind == ENTITY_DEVICE ? broker_home_client(b, id) : NULL;
 	for (unsigned i = 0; i < b->n; i++) {
 		struct shard *sh = &b->shards[i];
-		if (home && sh != home) /* a device and its modules live on one loop */
-			continue;
 		struct change_mail *m = mem_new(sizeof(*m) + id.n);
 		m->mail.deliver = change_arrived;
 		m->shard = sh;
@@ -180,7 +203,7 @@ struct gone_mail {
 	struct mail mail;
 	struct shard *shard;
 	uint64_t device_key;
-	uint8_t len;
+	uint16_t len;
 	char id[];
 };
 
@@ -196,16 +219,21 @@ static void end_gone(struct session *s)
 	session_forget(s);
 }
 
-/* The device's own session is found by its name; those of modules, where there are any, are looked
- * for. */
+static bool is_of(const struct principal *p, uint64_t key)
+{
+	return p->device_key == key || p->module_key == key;
+}
+
+/* A device's own session, or a module's, is found by its name; those of the modules of a device,
+ * where there are any, are looked for. */
 static void end_gone_sessions(struct shard *sh, struct slice id, uint64_t device_key)
 {
 	struct session *s = session_find_device(sh, id), *next;
-	if (s && s->principal->device_key == device_key)
+	if (s && is_of(s->principal, device_key))
 		end_gone(s);
 	for (s = sh->n_modules > 0 ? LIST_FIRST(&sh->session_list) : NULL; s; s = next) {
 		next = LIST_NEXT(s, all);
-		if (s->principal->device_key == device_key)
+		if (is_of(s->principal, device_key))
 			end_gone(s);
 	}
 }
@@ -221,19 +249,20 @@ static void gone_arrived(struct mail *mail)
 		end_gone_sessions(sh, id, m->device_key);
 	}
 	retained_forget(sh, m->device_key);
+	revoke_of(sh, ENTITY_DEVICE, id); /* a module went without its device */
 	free(m);
 }
 
 void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key)
 {
-	if (device_key == 0 || id.n > UINT8_MAX)
+	if (device_key == 0 || id.n > MODULE_ID_MAX)
 		return;
 	for (unsigned i = 0; i < b->n; i++) {
 		struct gone_mail *m = mem_new(sizeof(*m) + id.n);
 		m->mail.deliver = gone_arrived;
 		m->shard = &b->shards[i];
 		m->device_key = device_key;
-		m->len = (uint8_t)id.n;
+		m->len = (uint16_t)id.n;
 		if (id.n > 0)
 			memcpy(m->id, id.p, id.n);
 		mail_send(b->shards[i].box, &m->mail);
@@ -265,6 +294,7 @@ static void all_arrived(struct mail *mail)
 	struct all_mail *m = container_of(mail, struct all_mail, mail);
 	struct shard *sh = m->shard;
 	connect_note_change(sh);
+	revoke_all(sh);
 	sh->recheck_next = LIST_FIRST(&sh->session_list);
 	if (!sh->recheck_running) {
 		sh->recheck_running = true;

@@ -60,10 +60,10 @@ static int take_commands(
 	return err;
 }
 
-static int take_retained(void *ctx, struct msg *m, struct slice device_id HF_UNUSED)
+static int take_retained(void *ctx, struct msg *m, struct slice device_id)
 {
 	struct restore *r = ctx;
-	bool kept = retained_restored(r->b, m);
+	bool kept = retained_restored(r->b, m, device_id);
 	r->retained += kept;
 	r->left_out += !kept;
 	return 0;
@@ -113,7 +113,7 @@ int broker_restore(struct broker *b)
 		m->shard = &b->shards[i];
 		mail_send(m->shard->box, &m->mail);
 	}
-	if (r.sessions > 0)
+	if (r.sessions + r.retained > 0)
 		broker_recheck_all(b); /* what was revoked meanwhile ends */
 	return 0;
 }

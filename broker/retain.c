@@ -5,6 +5,7 @@
 #include <sys/queue.h>
 
 #include "broker/levels.h"
+#include "broker/publisher.h"
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 #include "server/base/map.h"
@@ -61,6 +62,7 @@ struct retain *retain_new(void)
 
 static void node_done(struct level *l, void *arg HF_UNUSED)
 {
+	publisher_drop(&node_of(l)->is);
 	msg_unref(node_of(l)->is.msg);
 }
 
@@ -132,13 +134,14 @@ static void node_clear(struct retain *r, struct node *n)
 	tell(r, n, -1);
 	r->bytes -= msg_size(n->is.msg);
 	r->count--;
+	publisher_drop(&n->is);
 	msg_unref(n->is.msg);
-	n->is = (struct retained){NULL, 0};
+	n->is = (struct retained){0};
 }
 
 static void node_fill(struct retain *r, struct node *n, struct msg *m, struct device *d)
 {
-	n->is = (struct retained){msg_ref(m), d ? d->key : 0};
+	n->is = (struct retained){.msg = msg_ref(m), .device_key = d ? d->key : 0};
 	if (d)
 		LIST_INSERT_HEAD(&d->nodes, n, of_device);
 	if (m->expires) {
@@ -237,6 +240,13 @@ int retain_put(
 	if (old_key)
 		device_drop_empty(r, old_key);
 	return 0;
+}
+
+void retain_credit(struct retain *r, struct slice topic, struct publisher *by)
+{
+	struct path path = path_find(r, topic);
+	if (!path.more && path.n->is.msg)
+		publisher_add(by, &path.n->is);
 }
 
 const struct retained *retain_get(const struct retain *r, struct slice topic)

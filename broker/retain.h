@@ -5,6 +5,8 @@
 #ifndef HF_BROKER_RETAIN_H
 #define HF_BROKER_RETAIN_H
 
+#include <sys/queue.h>
+
 #include "server/base/msg.h"
 #include "server/base/tally.h"
 
@@ -14,6 +16,8 @@ struct retain;
 struct retained {
 	struct msg *msg;
 	uint64_t device_key;
+	struct publisher *by; /* who is asked whether it may stay; NULL: nobody */
+	TAILQ_ENTRY(retained) of_publisher;
 };
 
 struct retain *retain_new(void);
@@ -26,6 +30,8 @@ void retain_free(struct retain *r); /* drops its references */
  * (mqtt.max_topic_levels is never above). On failure what was there stays. */
 int retain_put(
         struct retain *r, struct msg *m, uint64_t device_key, size_t max_count, size_t max_bytes);
+/* Notes whose the message is that was put last under topic. */
+void retain_credit(struct retain *r, struct slice topic, struct publisher *by);
 /* What is retained under topic, NULL: nothing. Valid until the tree changes. */
 const struct retained *retain_get(const struct retain *r, struct slice topic);
 /* Removes it. Whether there was one. */

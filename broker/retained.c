@@ -29,7 +29,19 @@ static void account(struct shard *sh, size_t count_before, size_t bytes_before)
 		metric_add(METRIC_RETAINED, (int64_t)count - (int64_t)count_before);
 }
 
-static int set_here(struct shard *sh, struct msg *m)
+/* Notes whose it is. Whoever was not known here, or not as this, is asked about: what he may can
+ * have changed while the message was on its way. */
+static void credit(struct shard *sh, const struct msg *m, const struct principal *who)
+{
+	struct publisher *by = who ? publisher_of(&sh->publishers, who) : NULL;
+	if (!by)
+		return;
+	retain_credit(sh->retain, msg_topic(m), by);
+	if (by->unsure)
+		revoke_ask(sh, by);
+}
+
+static int set_here(struct shard *sh, struct msg *m, const struct principal *by)
 {
 	const struct broker_limits *lim = shard_limits(sh);
 	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);
@@ -45,18 +57,36 @@ static int set_here(struct shard *sh, struct msg *m)
 		        share_of(lim->max_retained, all, count),
 		        share_of(lim->max_retained_bytes, all_bytes, bytes));
 	account(sh, count, bytes);
+	if (!err && m->payload_len > 0)
+		credit(sh, m, by);
 	return err;
 }
 
-bool retained_restored(struct broker *b, struct msg *m)
+bool retained_restored(struct broker *b, struct msg *m, struct slice device_id)
 {
-	return set_here(broker_home(b, msg_topic(m)), m) == 0;
+	struct shard *home = broker_home(b, msg_topic(m));
+	struct principal *by = NULL;
+	if (m->device_key && device_id.n > 0 && device_id.n <= MODULE_ID_MAX)
+		by = principal_new(PRINCIPAL_DEVICE, device_id, SLICE_LIT(""));
+	if (by)
+		by->device_key = m->device_key;
+	int err = set_here(home, m, by);
+	principal_unref(by);
+	return err == 0;
+}
+
+void retained_drop(struct shard *sh, struct slice topic)
+{
+	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);
+	retain_remove(sh->retain, topic);
+	account(sh, count, bytes);
 }
 
 /* A change on its way: to its home, where it takes effect, to the store, and back. */
 struct change {
 	struct retained_write ask;
 	struct shard *home, *from;
+	struct principal *by;
 	struct receipt *waits;
 	int err;
 };
@@ -76,6 +106,7 @@ static void change_returned(struct mail *mail)
 static void change_return(struct change *c)
 {
 	msg_unref(c->ask.msg);
+	c->by = principal_unref(c->by);
 	if (c->from == c->home || !c->waits) {
 		change_done(c);
 		return;
@@ -88,11 +119,8 @@ static void change_return(struct change *c)
 static void take_back(struct shard *sh, const struct msg *m)
 {
 	const struct retained *r = retain_get(sh->retain, msg_topic(m));
-	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);
-	if (!r || r->msg != m)
-		return;
-	retain_remove(sh->retain, msg_topic(m));
-	account(sh, count, bytes);
+	if (r && r->msg == m)
+		retained_drop(sh, msg_topic(m));
 }
 
 static void change_stored(struct mail *mail)
@@ -107,7 +135,7 @@ static void change_stored(struct mail *mail)
 static void change_make(struct change *c)
 {
 	const struct session_store *store = &c->home->b->sessions_store;
-	c->err = set_here(c->home, c->ask.msg);
+	c->err = set_here(c->home, c->ask.msg, c->by);
 	if (c->err || !c->home->b->keeps) {
 		change_return(c);
 		return;
@@ -124,7 +152,7 @@ static void change_arrived(struct mail *mail)
 	change_make(c);
 }
 
-void retained_set(struct shard *sh, struct msg *m, struct receipt *waits)
+void retained_set(struct shard *sh, struct msg *m, struct principal *by, struct receipt *waits)
 {
 	struct shard *home = broker_home(sh->b, msg_topic(m));
 	if (m->qos == 0 && sh->b->keeps && shard_store_full(sh)) {
@@ -138,6 +166,7 @@ void retained_set(struct shard *sh, struct msg *m, struct receipt *waits)
 	c->from = sh;
 	c->waits = waits;
 	c->ask.msg = msg_ref(m);
+	c->by = principal_ref(by);
 	if (waits)
 		waits->waiting++;
 	if (home == sh) {

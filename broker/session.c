@@ -7,6 +7,7 @@
 #include "broker/mem.h"
 #include "broker/queue_store.h"
 #include "broker/quota.h"
+#include "broker/receive.h"
 #include "broker/share.h"
 #include "server/base/err.h"
 #include "server/base/metrics.h"
@@ -16,6 +17,7 @@
  * out. */
 #define RETURN_MS 60000
 #define WILL_MS 10000
+#define JUDGE_MS 1000 /* who it is is asked again this often, before its will goes out */
 #define KEY_MAX (2 + 255 + CLIENT_ID_MAX)
 
 /* Kind, then (but for devices, whose client id it is) the principal's id with its length, then the
@@ -69,6 +71,12 @@ static void session_due(struct loop_timer *t, struct loop *loop HF_UNUSED)
 {
 	struct session *s = container_of(t, struct session, timer);
 	uint64_t now = shard_now(s->shard);
+	/* Whether it may have a will is not known yet. */
+	if (s->unjudged && s->will) {
+		recheck_session(s);
+		loop_timer_set(s->shard->loop, &s->timer, JUDGE_MS);
+		return;
+	}
 	if (s->expire_at <= now) {
 		session_end(s);
 		return;
@@ -116,7 +124,10 @@ struct session *session_new(struct shard *sh, struct principal *p, struct slice 
 {
 	if (atomic_load(&sh->b->sessions) >= shard_limits(sh)->max_sessions)
 		return NULL;
-	return session_make(sh, p, client_id);
+	struct session *s = session_make(sh, p, client_id);
+	if (s)
+		receive_begin(s);
+	return s;
 }
 
 /* ---- sessions that an earlier hub left ---- */
@@ -131,7 +142,12 @@ struct session *session_restored(struct shard *sh, const struct session_row *row
 	size_t n = session_key(row->principal, client_id, key, &id_off);
 	if (!slice_eq(slice_make(key, n), row->key) || map_get(&sh->sessions, row->key))
 		return NULL;
-	return session_make(sh, row->principal, client_id);
+	struct session *s = session_make(sh, row->principal, client_id);
+	if (!s)
+		return NULL;
+	s->unjudged = row->principal->kind != PRINCIPAL_ANONYMOUS;
+	receive_begin(s);
+	return s;
 }
 
 /* What is left of a time that began when nobody was there any more: the only place where the wall
@@ -192,6 +208,7 @@ static void session_free(struct session *s)
 		session_untie(t);
 	recheck_abandon(s);
 	connect_orphan(s);
+	receive_end(s);
 	durable_discard(s);
 	if (sh->recheck_next == s)
 		sh->recheck_next = LIST_NEXT(s, all);

@@ -62,6 +62,7 @@ struct session {
 	LIST_HEAD(sub_list, sub) subs;
 	struct tether_list tethers;
 	struct recheck *recheck;
+	struct verdicts *verdicts; /* with filters: see receive.h */
 	struct out_box out;
 	struct qos2_set qos2;
 	struct session_will *will;
@@ -74,6 +75,8 @@ struct session {
 	uint32_t expiry; /* s; UINT32_MAX: never */
 	unsigned n_subs, n_shared;
 	bool commands_wait;         /* for room in the flight */
+	bool filters;               /* policy is asked of each message that it gets */
+	bool unjudged;              /* restored, and its identity was not asked for yet */
 	uint32_t sub_bytes;         /* what its subscriptions count for */
 	unsigned match;             /* its place among the matches of the message being routed */
 	struct share_member *share; /* NULL: it never was in a group */
@@ -107,6 +110,11 @@ void session_forget(struct session *s);
 void session_discard(struct session *s);
 /* A client takes it. */
 void session_attach(struct session *s, struct broker_client *c, uint32_t expiry);
+/* narrow.c: from here on it is p who has it: what p may not have of it goes. A reference is taken.
+ */
+void session_take(struct session *s, struct principal *p);
+/* Its will goes, if its principal may not publish it. */
+void session_judge_will(struct session *s);
 /* Its client is gone: the will, and the expiry, begin to run. May end it. */
 void session_detach(struct session *s);
 /* The client that may be written to now, or NULL. */

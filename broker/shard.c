@@ -120,6 +120,7 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	map_init(&sh->held);
 	map_init(&sh->groups);
 	map_init(&sh->rates);
+	publishers_init(&sh->publishers);
 	TAILQ_INIT(&sh->rate_list);
 	buf_init(&sh->scratch, PACKET_MAX);
 	sh->subs = index_new(&route_values);
@@ -187,6 +188,7 @@ static void shard_done(struct shard *sh)
 	route_notes_free(sh);
 	index_free(sh->subs);
 	retain_free(sh->retain);
+	publishers_free(&sh->publishers);
 	map_free(&sh->sessions);
 	map_free(&sh->members);
 	map_free(&sh->filters);

@@ -11,6 +11,7 @@
 
 #include "broker/broker.h"
 #include "broker/index.h"
+#include "broker/publisher.h"
 #include "broker/retain.h"
 #include "broker/route.h"
 #include "server/base/loop.h"
@@ -76,6 +77,10 @@ struct shard {
 	struct map held;    /* subscriptions that stand apart, by session and filter */
 	struct map groups;  /* shared groups whose home is here, by text */
 	struct retain *retain;
+	struct publishers publishers; /* of what is retained here: see revoke.c */
+	struct mail revoke_mail;
+	bool revoking;
+	unsigned n_questions;     /* about publishers, under way */
 	struct part_list replays; /* looking for what is retained, a slice each turn */
 	struct mail replay_mail;
 	struct route_scratch route;
@@ -101,6 +106,7 @@ struct broker {
 	struct session_store sessions_store;
 	unsigned n;
 	atomic_size_t clients, sessions;
+	atomic_size_t filtering;       /* sessions whose deliveries policy is asked of */
 	atomic_size_t durable_members; /* durable sessions that are or were in shared groups */
 	atomic_size_t retained_count, retained_bytes;
 	atomic_size_t sub_bytes, will_bytes;       /* over all sessions */

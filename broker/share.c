@@ -2,20 +2,15 @@
 
 #include "broker/client.h"
 #include "broker/mem.h"
+#include "broker/receive.h"
 #include "broker/topic.h"
 #include "server/base/metrics.h"
-
-struct member {
-	uint64_t number;
-	unsigned shard;
-	struct share_member *is;
-};
 
 struct group {
 	uint8_t kind; /* ROUTE_GROUP */
 	unsigned n, size, next;
-	struct member *members;
-	struct slice filter; /* in text */
+	struct share_as *members; /* with references */
+	struct slice filter;      /* in text */
 	uint16_t len;
 	char text[]; /* "$share/{group}/{filter}" */
 };
@@ -47,12 +42,18 @@ static struct group *group_new(struct shard *sh, struct slice text)
 	return g;
 }
 
+static void member_clear(struct share_as *m)
+{
+	share_member_unref(m->is);
+	principal_unref(m->who);
+}
+
 static void group_free(struct shard *sh, struct group *g)
 {
 	index_remove(sh->subs, g->filter, g, NULL);
 	map_remove(&sh->groups, slice_make(g->text, g->len));
 	for (unsigned i = 0; i < g->n; i++)
-		share_member_unref(g->members[i].is);
+		member_clear(&g->members[i]);
 	free(g->members);
 	free(g);
 }
@@ -65,7 +66,7 @@ void share_groups_free(struct shard *sh)
 		group_free(sh, g);
 }
 
-static struct member *member_find(struct group *g, unsigned shard, uint64_t number)
+static struct share_as *member_find(struct group *g, unsigned shard, uint64_t number)
 {
 	for (unsigned i = 0; i < g->n; i++) {
 		if (g->members[i].number == number && g->members[i].shard == shard)
@@ -86,46 +87,66 @@ void share_member_unref(struct share_member *m)
 		free(m);
 }
 
-void share_join(struct shard *sh, struct slice text, unsigned member_shard, uint64_t number,
-        struct share_member *member)
+void share_join(struct shard *sh, struct slice text, const struct share_as *as)
 {
 	struct group *g = group_find(sh, text);
 	if (!g)
 		g = group_new(sh, text);
-	if (member_find(g, member_shard, number))
+	struct share_as *m = member_find(g, as->shard, as->number);
+	if (m) {
+		principal_unref(m->who);
+		m->who = as->who ? principal_ref(as->who) : NULL;
 		return;
+	}
 	if (g->n == g->size) {
 		unsigned size = g->size ? g->size * 2 : 4;
-		struct member *more = reallocarray(g->members, size, sizeof(*more));
+		struct share_as *more = reallocarray(g->members, size, sizeof(*more));
 		if (!more)
 			abort();
 		g->members = more;
 		g->size = size;
 	}
-	g->members[g->n++] = (struct member){number, member_shard, share_member_ref(member)};
+	m = &g->members[g->n++];
+	*m = *as;
+	share_member_ref(m->is);
+	if (m->who)
+		principal_ref(m->who);
 }
 
 static void leave_here(struct shard *sh, struct slice text, unsigned shard, uint64_t number)
 {
 	struct group *g = group_find(sh, text);
-	struct member *m = g ? member_find(g, shard, number) : NULL;
+	struct share_as *m = g ? member_find(g, shard, number) : NULL;
 	if (!m)
 		return;
-	share_member_unref(m->is);
+	member_clear(m);
 	*m = g->members[--g->n];
 	if (g->n == 0)
 		group_free(sh, g);
 }
 
-/* Round robin over those who can take a message at once, else over those who are connected, else
- * (what QoS 0 does not want) over all. */
-static struct member *pick(struct group *g, enum share_state least)
+static bool may_have(const struct shard *sh, const struct share_as *m, const struct msg *msg)
 {
-	for (int want = SHARE_READY; want >= (int)least; want--) {
+	const struct broker_hooks *hooks = &sh->b->hooks;
+	return !m->who || hooks->may_receive(hooks->ctx, m->who, msg_topic(msg), msg->from);
+}
+
+/* Round robin over those who can take a message at once, else over those who are connected, else
+ * (what QoS 0 does not want) over all; but only over those who may have it. *denied: somebody may
+ * not. */
+static const struct share_as *pick(
+        const struct shard *sh, struct group *g, const struct msg *msg, bool *denied)
+{
+	int least = msg->qos == 0 ? SHARE_BUSY : SHARE_OFFLINE;
+	for (int want = SHARE_READY; want >= least; want--) {
 		for (unsigned i = 0; i < g->n; i++) {
-			struct member *m = &g->members[(g->next + i) % g->n];
+			const struct share_as *m = &g->members[(g->next + i) % g->n];
 			if (atomic_load_explicit(&m->is->state, memory_order_relaxed) < want)
 				continue;
+			if (!may_have(sh, m, msg)) {
+				*denied = true;
+				continue;
+			}
 			g->next = (unsigned)(m - g->members) + 1;
 			return m;
 		}
@@ -140,17 +161,22 @@ struct share_to {
 	struct slice text;
 	uint64_t number;
 	struct receipt *waits;
+	bool refused; /* a member that was chosen might not have it: its group knew too little */
 };
 
-enum share_what { SHARE_LEAVE, SHARE_RETURN, SHARE_DELIVER };
+enum share_what { SHARE_LEAVE, SHARE_JOIN, SHARE_RETURN, SHARE_DELIVER };
 
 struct share_mail {
-	struct carried carried; /* SHARE_LEAVE: without a message, the mail alone */
+	struct carried carried; /* SHARE_LEAVE, SHARE_JOIN: without a message, the mail alone */
 	uint64_t number;
+	struct share_as as; /* SHARE_JOIN: with references */
 	enum share_what what;
+	bool refused;
 	uint16_t len;
 	char text[];
 };
+
+static void give_back(struct shard *sh, const struct share_to *to, struct msg *m);
 
 static void deliver_here(struct shard *sh, const struct share_to *to, struct msg *m)
 {
@@ -158,6 +184,13 @@ static void deliver_here(struct shard *sh, const struct share_to *to, struct msg
 	const struct sub *sub = s ? session_sub(s, to->text) : NULL;
 	if (!sub) { /* it left while the message was on its way */
 		share_return(sh, to->text, m, to->waits);
+		return;
+	}
+	if (s->filters && !receive_may(s, m, m->from)) {
+		if (to->refused)
+			metric_inc(METRIC_RECEIVE_DENIED);
+		else
+			give_back(sh, to, m);
 		return;
 	}
 	struct out_spec d = {
@@ -184,16 +217,27 @@ static void left(struct mail *mail)
 	free(m);
 }
 
+static void joined(struct mail *mail)
+{
+	struct share_mail *m = container_of(mail, struct share_mail, carried.mail);
+	share_join(m->carried.to, share_text(m), &m->as);
+	member_clear(&m->as);
+	free(m);
+}
+
+static void dispatch(struct shard *sh, struct group *g, struct msg *m, struct share_to *to);
+
 static void share_arrived(struct carried *c, struct receipt *waits)
 {
 	struct share_mail *m = container_of(c, struct share_mail, carried);
+	struct share_to to = {share_text(m), m->number, waits, m->refused};
 	if (m->what == SHARE_DELIVER) {
-		deliver_here(c->to, &(struct share_to){share_text(m), m->number, waits}, c->msg);
+		deliver_here(c->to, &to, c->msg);
 		return;
 	}
 	struct group *g = group_find(c->to, share_text(m));
 	if (g)
-		share_dispatch(c->to, g, c->msg, waits);
+		dispatch(c->to, g, c->msg, &to);
 	else
 		metric_inc(METRIC_DROPPED_QUEUE);
 }
@@ -210,22 +254,32 @@ static struct share_mail *share_mail_new(
 	return m;
 }
 
+/* Picks a member and hands the message over. */
+static void dispatch(struct shard *sh, struct group *g, struct msg *m, struct share_to *to)
+{
+	bool denied = false;
+	const struct share_as *chosen = pick(sh, g, m, &denied);
+	if (!chosen) {
+		metric_inc(denied             ? METRIC_RECEIVE_DENIED
+		                : m->qos == 0 ? METRIC_DROPPED_QOS0
+		                              : METRIC_DROPPED_QUEUE);
+		return;
+	}
+	to->number = chosen->number;
+	if (chosen->shard == sh->index) {
+		deliver_here(sh, to, m);
+		return;
+	}
+	struct share_mail *mail = share_mail_new(sh, SHARE_DELIVER, to->text);
+	mail->number = to->number;
+	mail->refused = to->refused;
+	if (!carried_send(&mail->carried, &sh->b->shards[chosen->shard], m, to->waits))
+		free(mail);
+}
+
 void share_dispatch(struct shard *sh, struct group *g, struct msg *m, struct receipt *waits)
 {
-	struct slice text = slice_make(g->text, g->len);
-	const struct member *to = pick(g, m->qos == 0 ? SHARE_BUSY : SHARE_OFFLINE);
-	if (!to) {
-		metric_inc(m->qos == 0 ? METRIC_DROPPED_QOS0 : METRIC_DROPPED_QUEUE);
-		return;
-	}
-	if (to->shard == sh->index) {
-		deliver_here(sh, &(struct share_to){text, to->number, waits}, m);
-		return;
-	}
-	struct share_mail *mail = share_mail_new(sh, SHARE_DELIVER, text);
-	mail->number = to->number;
-	if (!carried_send(&mail->carried, &sh->b->shards[to->shard], m, waits))
-		free(mail);
+	dispatch(sh, g, m, &(struct share_to){slice_make(g->text, g->len), 0, waits, false});
 }
 
 void share_leave(struct shard *sh, struct slice text, uint64_t number)
@@ -242,31 +296,79 @@ void share_leave(struct shard *sh, struct slice text, uint64_t number)
 	mail_post(home->box, &mail->carried.mail);
 }
 
+/* By mail even where the home is here: a session that ends gives back many at once, and members
+ * that end meanwhile must not make this recurse. */
+static void send_back(struct shard *sh, const struct share_to *to, struct msg *m)
+{
+	struct share_mail *mail = share_mail_new(sh, SHARE_RETURN, to->text);
+	mail->refused = to->refused;
+	if (!carried_send(&mail->carried, share_home(sh->b, to->text), m, to->waits))
+		free(mail);
+}
+
+static void give_back(struct shard *sh, const struct share_to *to, struct msg *m)
+{
+	struct share_to again = *to;
+	again.refused = true;
+	send_back(sh, &again, m);
+}
+
 void share_return(struct shard *sh, struct slice text, struct msg *m, struct receipt *waits)
 {
-	/* By mail even where the home is here: a session that ends gives back many at once, and
-	 * members that end meanwhile must not make this recurse. */
-	struct share_mail *mail = share_mail_new(sh, SHARE_RETURN, text);
-	if (!carried_send(&mail->carried, share_home(sh->b, text), m, waits))
-		free(mail);
+	send_back(sh, &(struct share_to){text, 0, waits, false}, m);
 }
 
 /* ---- a session among its groups ---- */
 
-uint64_t share_number(struct session *s)
+static void share_number(struct session *s)
 {
 	struct shard *sh = s->shard;
-	if (!s->member) {
-		s->member = ++sh->next_member;
-		s->share = mem_new(sizeof(*s->share));
-		atomic_init(&s->share->refs, 1);
-		if (map_put(&sh->members, slice_make(&s->member, sizeof(s->member)), s, NULL) != 0)
-			abort();
-		share_tell(s);
-		if (s->durable)
-			atomic_fetch_add_explicit(&sh->b->durable_members, 1, memory_order_relaxed);
+	if (s->member)
+		return;
+	s->member = ++sh->next_member;
+	s->share = mem_new(sizeof(*s->share));
+	atomic_init(&s->share->refs, 1);
+	if (map_put(&sh->members, slice_make(&s->member, sizeof(s->member)), s, NULL) != 0)
+		abort();
+	share_tell(s);
+	if (s->durable)
+		atomic_fetch_add_explicit(&sh->b->durable_members, 1, memory_order_relaxed);
+}
+
+struct share_as share_as(struct session *s)
+{
+	share_number(s);
+	return (struct share_as){
+	        s->shard->index, s->member, s->share, s->filters ? s->principal : NULL};
+}
+
+static void tell_one(struct session *s, struct slice text)
+{
+	struct shard *sh = s->shard, *home = share_home(sh->b, text);
+	const struct share_as as = share_as(s);
+	if (home == sh) {
+		share_join(sh, text, &as);
+		return;
 	}
-	return s->member;
+	struct share_mail *mail = share_mail_new(sh, SHARE_JOIN, text);
+	mail->as = as;
+	share_member_ref(as.is);
+	if (as.who)
+		principal_ref(as.who);
+	mail->carried.to = home;
+	mail->carried.mail.deliver = joined;
+	mail_post(home->box, &mail->carried.mail);
+}
+
+void share_tell_who(struct session *s)
+{
+	const struct sub *sub = NULL;
+	if (s->n_shared == 0)
+		return;
+	LIST_FOREACH (sub, &s->subs, entry) {
+		if (sub->shared)
+			tell_one(s, sub_text(sub));
+	}
 }
 
 void share_tell(struct session *s)

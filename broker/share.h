@@ -13,9 +13,19 @@ struct group;
 /* text is always the whole "$share/{group}/{filter}". */
 struct shard *share_home(struct broker *b, struct slice text);
 
-/* A member joins: the group is made if needed. On the home shard. */
-void share_join(struct shard *sh, struct slice text, unsigned member_shard, uint64_t number,
-        struct share_member *member);
+/* A session as its groups know it. */
+struct share_as {
+	unsigned shard;
+	uint64_t number;
+	struct share_member *is;
+	struct principal *who; /* policy is asked whether it may have a message; NULL: it may */
+};
+struct share_as share_as(struct session *s); /* made on first use; references are not taken */
+/* A member joins, or comes as somebody else: the group is made if needed, references are taken. On
+ * the home shard. */
+void share_join(struct shard *sh, struct slice text, const struct share_as *as);
+/* Tells the groups of a session whom they have to ask policy about now. */
+void share_tell_who(struct session *s);
 /* From anywhere: a member leaves. */
 void share_leave(struct shard *sh, struct slice text, uint64_t member);
 struct share_member *share_member_ref(struct share_member *m);
@@ -27,8 +37,6 @@ void share_tell(struct session *s);
 void share_return(struct shard *sh, struct slice text, struct msg *m, struct receipt *waits);
 /* Picks a member of a group whose home is here and hands the message over. */
 void share_dispatch(struct shard *sh, struct group *g, struct msg *m, struct receipt *waits);
-/* The session's number among members, made on first use. */
-uint64_t share_number(struct session *s);
 void share_groups_free(struct shard *sh);
 
 #endif

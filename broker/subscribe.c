@@ -40,6 +40,7 @@ struct item {
 
 struct found {
 	struct msg *msg;
+	struct access *from; /* its publisher's first part, a reference */
 	unsigned item;
 };
 
@@ -58,8 +59,9 @@ struct sub_job {
 	struct broker_client *client; /* NULL: gone */
 	atomic_bool abandoned;        /* the same for other loops: nobody wants what they find */
 	struct shard *shard;
-	uint64_t member;         /* the session's number, where a filter is shared */
-	struct share_member *is; /* the same to the groups */
+	struct share_as
+	        as;    /* where a filter is shared: the session to its groups, with references */
+	bool narrowed; /* subscriptions were taken away while the loops were asked */
 	struct found *live; /* retained messages that were published meanwhile, see subscribe_saw */
 	unsigned n_live;
 	unsigned waiting; /* parts under way */
@@ -85,14 +87,17 @@ struct sub_keep {
 static void job_free(struct sub_job *job)
 {
 	for (unsigned i = 0; i < job->n_parts; i++) {
-		for (unsigned k = 0; k < job->parts[i].n; k++)
+		for (unsigned k = 0; k < job->parts[i].n; k++) {
 			msg_unref(job->parts[i].found[k].msg);
+			access_unref(job->parts[i].found[k].from);
+		}
 		free(job->parts[i].found);
 	}
 	for (unsigned i = 0; i < job->n_live; i++)
 		msg_unref(job->live[i].msg);
 	free(job->live);
-	share_member_unref(job->is);
+	share_member_unref(job->as.is);
+	principal_unref(job->as.who);
 	free(job->keeps);
 	free(job->items);
 	free(job->codes);
@@ -107,6 +112,11 @@ void subscribe_saw(struct sub_job *job, struct msg *m)
 	if (!job->live)
 		job->live = mem_new(LIVE_MAX * sizeof(*job->live));
 	job->live[job->n_live++].msg = msg_ref(m);
+}
+
+void subscribe_narrowed(struct sub_job *job)
+{
+	job->narrowed = true;
 }
 
 /* Whether the session got a newer message of that topic while the loops were asked. */
@@ -149,7 +159,8 @@ static bool keep_found(const struct retained *r, void *arg)
 		part->found = more;
 		part->size = size;
 	}
-	part->found[part->n++] = (struct found){msg_ref(r->msg), part->item};
+	part->found[part->n++] = (struct found){
+	        msg_ref(r->msg), access_ref(retained_publisher(r)), part->item};
 	return true;
 }
 
@@ -163,7 +174,7 @@ static void part_note(struct part *part)
 		if (item->code >= 0x80 || item->silent)
 			continue;
 		if (item->shared && item->home == sh->index)
-			share_join(sh, item->filter, job->shard->index, job->member, job->is);
+			share_join(sh, item->filter, &job->as);
 		if (item->note)
 			route_note(sh, item->match, item->home, item->shared, true);
 	}
@@ -199,6 +210,8 @@ static void replay(struct session *s, const struct sub_job *job)
 		for (unsigned k = 0; k < part->n; k++) {
 			const struct found *f = &part->found[k];
 			uint8_t granted = job->codes[f->item];
+			if (granted >= 0x80)
+				continue;
 			struct out_spec d = {
 			        .msg = f->msg,
 			        .ids = &job->id,
@@ -206,11 +219,19 @@ static void replay(struct session *s, const struct sub_job *job)
 			        .qos = f->msg->qos < granted ? f->msg->qos : granted,
 			        .retain = true,
 			        .replay = true,
+			        .from = f->from,
 			};
 			if (!is_outdated(job, f->msg))
 				out_deliver(s, &d);
 		}
 	}
+}
+
+static uint8_t final_code(const struct sub_job *job, const struct item *item)
+{
+	bool gone = job->narrowed && job->type == MQTT_SUBACK && item->code < 0x80 &&
+	        !session_sub(job->client->session, item->filter);
+	return gone ? MQTT_NOT_AUTHORIZED : item->code;
 }
 
 static void job_done(struct sub_job *job)
@@ -220,7 +241,7 @@ static void job_done(struct sub_job *job)
 		struct buf *b = shard_scratch(c->shard);
 		c->sub_job = NULL;
 		for (unsigned i = 0; i < job->n_items; i++)
-			job->codes[i] = job->items[i].code;
+			job->codes[i] = final_code(job, &job->items[i]);
 		if (mqtt_encode_suback(b, job->type, c->version, job->packet_id,
 		            slice_make(job->codes, job->n_items)) == 0)
 			client_send(c, b);
@@ -498,8 +519,10 @@ void subscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 		shared |= item->shared && item->code < 0x80;
 	}
 	if (shared) {
-		job->member = share_number(c->session);
-		job->is = share_member_ref(c->session->share);
+		job->as = share_as(c->session);
+		share_member_ref(job->as.is);
+		if (job->as.who)
+			principal_ref(job->as.who);
 	}
 	c->sub_job = job;
 	job_keep(job);
@@ -559,8 +582,9 @@ int subscription_restored(struct session *s, const struct sub_write *from)
 	int shared = topic_share_split(from->filter, &group, &item.match);
 	if (shared < 0 || !topic_filter_valid(item.match, LEVELS_MAX))
 		return ERR_INVALID;
-	/* Nothing but this stands between what somebody wrote into the database and messages. */
-	if (!b->hooks.may_subscribe(b->hooks.ctx, s->principal, from->filter))
+	/* Nothing but this stands between what somebody wrote into the database and messages. What
+	 * an identity may is not known yet: session_take judges before anything is delivered. */
+	if (!s->unjudged && !b->hooks.may_subscribe(b->hooks.ctx, s->principal, from->filter))
 		return ERR_DENIED;
 	item.shared = shared == 1;
 	item.silent = sub_is_silent(item.match);
@@ -571,8 +595,8 @@ int subscription_restored(struct session *s, const struct sub_write *from)
 	sub->retain_as_published = from->retain_as_published;
 	sub->id = from->id;
 	if (item.shared) {
-		uint64_t number = share_number(s);
-		share_join(&b->shards[item.home], item.filter, s->shard->index, number, s->share);
+		const struct share_as as = share_as(s);
+		share_join(&b->shards[item.home], item.filter, &as);
 	}
 	for (unsigned i = 0; item.note && i < b->n; i++)
 		route_note(&b->shards[i], item.match, item.home, item.shared, true);

@@ -1,6 +1,7 @@
 #include "broker/client.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
+#include "broker/receive.h"
 #include "server/base/metrics.h"
 
 /*
@@ -86,13 +87,14 @@ bool will_publish(struct session *s)
 	struct session_will *w = TAKE_PTR(s->will);
 	struct msg *m = w->msg;
 	struct topic_rule rule = publish_judge(sh, s->principal, msg_topic(m), m->retain);
-	if (!rule.allowed) {
+	if (s->unjudged || !rule.allowed) {
 		metric_inc(METRIC_PUBLISH_DENIED);
 		will_free(sh, w);
 		return false;
 	}
 	/* Nobody else has seen the message yet: its times begin now. */
 	m->device_key = s->principal->device_key;
+	receive_sign(sh, m, s->principal);
 	m->received_us = loop_wall_us(sh->loop);
 	m->expires = w->has_expiry;
 	m->expires_ms = w->has_expiry ? shard_now(sh) + w->expiry * 1000ull : MSG_NO_EXPIRY;

@@ -36,6 +36,7 @@ struct msg *msg_unref(struct msg *m)
 	 * frees it. */
 	if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) {
 		metric_add(METRIC_MESSAGE_BYTES, -(int64_t)msg_size(m));
+		access_unref(m->from);
 		free(m);
 	}
 	return NULL;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/base/access.h"
 #include "server/base/slice.h"
 
 #define MSG_NO_EXPIRY UINT64_MAX
@@ -27,6 +28,7 @@ struct msg {
 	        expires_ms; /* monotonic ms when it expires (Message Expiry Interval), if expires */
 	int64_t received_us; /* wall clock, when the hub received it */
 	uint64_t device_key; /* whose data key seals durable copies; 0: the hub's own */
+	struct access *from; /* the first part of its publisher, a reference; NULL: not known */
 	/* topic; then the PUBLISH properties that travel with a message, encoded as on the wire
 	 * without their length prefix and in their order: payload format, content type, response
 	 * topic, correlation data, user properties (never topic alias, subscription id, expiry: the
