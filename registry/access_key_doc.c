@@ -1,5 +1,6 @@
 #include "registry/access_key_doc.h"
 
+#include "registry/key_scope.h"
 #include "registry/sym_key.h"
 #include "server/base/clock.h"
 #include "server/base/err.h"
@@ -83,13 +84,11 @@ static void read_secondary(struct doc_check *c, const json_t *value, struct acce
 	sym_key_read(c, value, &ret->secondary);
 }
 
-static void read_scope(
-        struct doc_check *c, const json_t *value, HF_UNUSED struct access_key_doc *ret)
+static void read_scope(struct doc_check *c, const json_t *value, struct access_key_doc *ret)
 {
-	if (!json_is_object(value))
-		doc_error(c, "must be an object");
-	else if (json_object_size(value) > 0)
-		doc_error(c, "scopes are not supported yet: must be empty");
+	ret->has_scope = true;
+	free(ret->scope);
+	key_scope_read(c, value, &ret->scope);
 }
 
 static const struct {
@@ -148,6 +147,7 @@ int access_key_doc_read(
 
 void access_key_doc_done(struct access_key_doc *d)
 {
+	free(d->scope);
 	crypto_wipe(d, sizeof(*d));
 }
 
@@ -163,6 +163,11 @@ static json_t *permissions_json(uint32_t perms)
 		        json_array_append_new(list, json_string(permissions[i].name)) < 0)
 			return NULL;
 	return TAKE_PTR(list);
+}
+
+static json_t *scope_json(const struct access_key_record *r)
+{
+	return r->scope ? json_loads(r->scope, 0, NULL) : json_object();
 }
 
 static int add_keys(json_t *doc, const struct access_key_record *r)
@@ -181,9 +186,9 @@ json_t *access_key_doc_render(const struct access_key_record *r, bool keys)
 	char created[CLOCK_RFC3339_LEN];
 	if (r->altered)
 		return json_pack("{s:s, s:s}", "name", r->name, "error", "integrity check failed");
-	_cleanup_json_ json_t *doc = json_pack("{s:s, s:o, s:{}, s:s, s:s}", "name", r->name,
-	        "permissions", permissions_json(r->perms), "scope", "etag", r->etag, "createdTime",
-	        clock_rfc3339(r->created_us, created));
+	_cleanup_json_ json_t *doc = json_pack("{s:s, s:o, s:o, s:s, s:s}", "name", r->name,
+	        "permissions", permissions_json(r->perms), "scope", scope_json(r), "etag", r->etag,
+	        "createdTime", clock_rfc3339(r->created_us, created));
 	if (!doc || (keys && add_keys(doc, r) < 0))
 		return NULL;
 	return TAKE_PTR(doc);

@@ -8,7 +8,9 @@
 struct access_key_doc {
 	char name[KEY_NAME_MAX + 1];
 	uint32_t perms;
-	struct sym_key primary, secondary; /* len 0: not named */
+	struct sym_key primary, secondary;
+	bool has_scope;
+	char *scope; /* malloc'ed text; NULL: it is not narrowed */ /* len 0: not named */
 };
 
 /* 1 to 64 of A-Za-z0-9-._ and not "." or "..". */

@@ -28,9 +28,16 @@ static int finish(struct registry *r, const struct access_key_record *rec, json_
 	return show(rec, true, ret);
 }
 
-/* Keys that the document does not name stay; where there are none, they are made. */
-static void apply(const struct access_key_doc *doc, struct access_key_record *rec)
+/* Keys and a scope that the document does not name stay; keys that are none are made. */
+static int apply(const struct access_key_doc *doc, struct access_key_record *rec)
 {
+	char *scope = doc->scope ? strdup(doc->scope) : NULL;
+	if (doc->scope && !scope)
+		return ERR_NOMEM;
+	if (doc->has_scope) {
+		free(rec->scope);
+		rec->scope = scope;
+	}
 	rec->perms = doc->perms;
 	if (doc->primary.len > 0)
 		rec->primary = doc->primary;
@@ -40,6 +47,7 @@ static void apply(const struct access_key_doc *doc, struct access_key_record *re
 		sym_key_make(&rec->primary);
 	if (rec->secondary.len == 0)
 		sym_key_make(&rec->secondary);
+	return 0;
 }
 
 static int insert(
@@ -47,8 +55,8 @@ static int insert(
 {
 	*rec = (struct access_key_record){0};
 	memcpy(rec->name, doc->name, sizeof(rec->name));
-	apply(doc, rec);
-	return r->store.access_key_insert(r->store.ctx, rec);
+	int err = apply(doc, rec);
+	return err < 0 ? err : r->store.access_key_insert(r->store.ctx, rec);
 }
 
 int registry_access_key_create(struct registry *r, const json_t *doc, json_t *errors, json_t **ret)
@@ -121,9 +129,11 @@ static int write_once(const struct write *w, struct access_key_record *ret, bool
 	if (err < 0)
 		return err;
 	if (w->doc)
-		apply(w->doc, ret);
+		err = apply(w->doc, ret);
 	else
 		sym_key_make(w->primary ? &ret->primary : &ret->secondary);
+	if (err < 0)
+		return err;
 	memcpy(etag, ret->etag, sizeof(etag));
 	err = store->access_key_update(store->ctx, ret, (struct store_match){.etag = etag});
 	*ret_lost = write_lost(err);
@@ -134,6 +144,7 @@ static int write_key(const struct write *w, struct access_key_record *ret)
 {
 	for (unsigned round = 0; round < WRITE_ROUNDS; round++) {
 		bool lost = false;
+		access_key_record_done(ret);
 		int err = write_once(w, ret, &lost);
 		if (!lost)
 			return err;

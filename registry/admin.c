@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "registry/auth/sas.h"
+#include "registry/key_scope.h"
 #include "registry/private.h"
 #include "server/base/clock.h"
 #include "server/base/err.h"
@@ -82,6 +83,24 @@ static int by_bearer(struct admin_request *req, struct slice token)
 	return 0;
 }
 
+static void scope_done(struct key_scope **s)
+{
+	if (*s)
+		proof_unref(&(*s)->proof);
+}
+
+/* *ret: what the key is narrowed to; NULL: nothing. */
+static enum deny_reason judge_scope(
+        const struct access_key_record *key, const char *peer, struct key_scope **ret)
+{
+	if (!key->scope)
+		return DENY_NONE;
+	*ret = key_scope_parse(slice_str(key->scope));
+	if (!*ret || !key_scope_in_force(*ret, clock_wall_us() / 1000000, peer))
+		return DENY_SCOPE;
+	return DENY_NONE;
+}
+
 static int principal_of_key(
         struct admin_request *req, const struct access_key_record *key, const struct sas *sas)
 {
@@ -92,12 +111,20 @@ static int principal_of_key(
 	int signer = sas_signer(sas, keys);
 	if (signer < 0)
 		return refuse(req, key->name[0] ? DENY_TOKEN_SIGNATURE : DENY_UNKNOWN_KEY);
+	_cleanup_(scope_done) struct key_scope *scope = NULL;
+	enum deny_reason why = judge_scope(key, req->peer, &scope);
+	if (why != DENY_NONE)
+		return refuse(req, why);
 	struct principal *p = principal_new(PRINCIPAL_KEY, slice_str(key->name), (struct slice){0});
 	if (!p)
 		return refuse(req, DENY_UNAVAILABLE);
 	p->method = AUTH_METHOD_ACCESS_KEY;
 	p->perms = key->perms & PERM_ALL_KEY;
 	p->expires_at = sas->expires_at;
+	if (scope) {
+		p->proof = TAKE_PTR(scope);
+		p->proof_free = proof_unref;
+	}
 	identity_credential_tag(keys[signer], p->credential_tag);
 	req->principal = p;
 	return 0;

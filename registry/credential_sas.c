@@ -106,7 +106,12 @@ static enum deny_reason key_judge(struct attempt *a)
 		return DENY_UNKNOWN_KEY;
 	if (signer < 0)
 		return DENY_TOKEN_SIGNATURE;
-	return key->perms & need ? DENY_NONE : DENY_KEY_PERMISSION;
+	if (!(key->perms & need))
+		return DENY_KEY_PERMISSION;
+	if (!key->enabled || (key->not_after && key->not_after <= attempt_now_s(a)))
+		return DENY_SCOPE;
+	a->expires_at = identity_cut(key, a->sas.expires_at);
+	return DENY_NONE;
 }
 
 static enum deny_reason device_judge(struct attempt *a)
@@ -128,7 +133,7 @@ static enum end_reason judge_again(const struct principal *p, const struct who *
 {
 	const struct identity *i = who->key ? identity_of(who->key) : who_subject(who);
 	uint32_t need = p->via_key ? PERM_DEVICE_CONNECT : PERM_SERVICE_CONNECT;
-	if (!i || (who->key && !(i->perms & need)) ||
+	if (!i || (who->key && (!(i->perms & need) || !i->enabled)) ||
 	        !identity_has_credential(i, p->credential_tag))
 		return END_CREDENTIAL_REVOKED;
 	return END_NORMAL;

@@ -408,6 +408,31 @@ int registry_device_key(struct registry *r, struct slice id, uint64_t *ret)
 	return s.id[0] ? r->store.device_key(r->store.ctx, s.id, ret) : ERR_NOT_FOUND;
 }
 
+int registry_device_access(struct registry *r, struct slice id, struct access **ret)
+{
+	_cleanup_(device_record_done) struct device_record rec = {0};
+	const struct subject s = device_subject(id);
+	int err = get(r, &s, &rec);
+	if (err < 0)
+		return err;
+	const struct access_source source = {
+	        .kind = ENTITY_DEVICE,
+	        .id = slice_str(rec.id),
+	        .links = slice_str(rec.links ? rec.links : ""),
+	        .tags = slice_str(rec.tags ? rec.tags : ""),
+	        .auth_type = device_auth_name(rec.auth),
+	        .enabled = rec.enabled,
+	};
+	struct access *access = NULL;
+	if (r->hooks.access_make) {
+		access = r->hooks.access_make(r->hooks.ctx, &source);
+		if (!access)
+			return ERR_NOMEM;
+	}
+	*ret = access;
+	return 0;
+}
+
 int registry_device_count(struct registry *r, uint64_t *ret_all, uint64_t *ret_disabled)
 {
 	return r->store.device_count(r->store.ctx, ret_all, ret_disabled);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "registry/key_scope.h"
 #include "server/base/cleanup.h"
 
 struct slice identity_name_write(
@@ -133,6 +134,20 @@ static bool compile(
 	return true;
 }
 
+/* False: it cannot be read, and the key is worth nothing. */
+static bool read_scope(struct identity *key)
+{
+	struct slice text = identity_text(key, IDENTITY_DOC);
+	if (text.n == 0)
+		return true;
+	struct key_scope *scope = key_scope_parse(text);
+	if (!scope)
+		return false;
+	key->not_after = scope->not_after;
+	proof_unref(&scope->proof);
+	return true;
+}
+
 struct identity *identity_new(
         const struct identity_lookup *l, uint64_t epoch, const struct registry_hooks *hooks)
 {
@@ -145,6 +160,7 @@ struct identity *identity_new(
 	i->enabled = true;
 	if (l->kind == ENTITY_KEY) {
 		i->perms = l->key.perms & PERM_ALL_KEY;
+		i->enabled = read_scope(i);
 	} else if (l->kind == ENTITY_DEVICE) {
 		i->enabled = l->device.enabled;
 		i->auth = l->device.auth;

@@ -31,6 +31,7 @@ struct identity {
 	bool source_kept; /* links and tags are here: access can be made anew */
 	enum device_auth auth;
 	uint32_t perms;                  /* of a key */
+	int64_t not_after;               /* of a key: wall s; 0: never */
 	uint64_t device_key, parent_key; /* of a device or module */
 	uint64_t epoch;                  /* of the change feed when it was asked for */
 	struct access *access;           /* its part of principals; NULL: there is no policy */
@@ -59,6 +60,14 @@ struct identity *identity_unref(struct identity *i);
 
 /* Makes its access anew where the rules have changed. False: it has to be read again for that. */
 bool identity_refresh(struct identity *i, const struct registry_hooks *hooks);
+
+/* When what a key has signed expires: with the key at the latest. */
+static inline int64_t identity_cut(const struct identity *key, int64_t expires_at)
+{
+	if (key->not_after && (!expires_at || key->not_after < expires_at))
+		return key->not_after;
+	return expires_at;
+}
 
 struct slice identity_name(const struct identity *i);
 struct slice identity_id(const struct identity *i);

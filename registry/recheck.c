@@ -87,10 +87,17 @@ static uint32_t perms_now(const struct recheck *c)
 	return p->kind == PRINCIPAL_KEY ? c->who.key->identity->perms : p->perms;
 }
 
+static int64_t expires_now(const struct recheck *c)
+{
+	const struct identity *key = identity_of(c->who.key);
+	int64_t at = c->req->principal->expires_at;
+	return key ? identity_cut(key, at) : at;
+}
+
 static bool is_as_before(const struct recheck *c, struct access *const parts[PRINCIPAL_PARTS])
 {
 	const struct principal *p = c->req->principal;
-	return p->resolved && p->perms == perms_now(c) &&
+	return p->resolved && p->perms == perms_now(c) && p->expires_at == expires_now(c) &&
 	        memcmp(p->access, parts, sizeof(p->access)) == 0;
 }
 
@@ -131,6 +138,7 @@ static int renew(const struct recheck *c, struct principal **ret)
 		return same ? 0 : ERR_UNAVAILABLE;
 	}
 	p->perms = perms_now(c);
+	p->expires_at = expires_now(c);
 	p->resolved = true;
 	memcpy(p->access, parts, sizeof(p->access));
 	*ret = p;

@@ -85,6 +85,13 @@ void registry_forget_all(struct registry *r);
 int registry_authenticate_admin(struct registry *r, struct slice authorization, const char *peer,
         struct principal **ret, enum deny_reason *ret_reason);
 
+/* What the access key of such a principal is narrowed to: groups, devices, topicFilters, access, as
+ * its document has them (borrowed); NULL: nothing. */
+const json_t *registry_scope(const struct principal *p);
+/* What a device may, as policy makes it of what hangs on it now: a reference; NULL without a
+ * policy. 0; ERR_NOT_FOUND; the store's errors. */
+int registry_device_access(struct registry *r, struct slice id, struct access **ret);
+
 /* What a conditional request demands (RFC 9110 section 13.1). */
 struct registry_condition {
 	const char *if_match; /* an entity tag without quotes, "*", or NULL */

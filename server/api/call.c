@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "server/api/internal.h"
+#include "server/api/scope.h"
 #include "server/base/device_id.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
@@ -189,7 +190,8 @@ void api_call_run(struct api_call *c)
 		api_call_problem(c, API_PROBLEM_FORBIDDEN, NULL);
 		return;
 	}
-	if (!read_params(c) || !device_id_fits(c) || !read_query(c) || !read_body(c))
+	if (!read_params(c) || !device_id_fits(c) || !api_scope_allows(c) || !read_query(c) ||
+	        !read_body(c))
 		return;
 	if (api_condition_read(c->r, &c->condition) < 0) {
 		api_call_problem(c, API_PROBLEM_INVALID,

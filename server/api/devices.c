@@ -1,6 +1,7 @@
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
 #include "server/api/presence.h"
+#include "server/api/scope.h"
 #include "server/base/err.h"
 
 /* /devices. Rules about documents are the registry's; presence is the broker's. */
@@ -8,6 +9,8 @@
 #define DEVICES "/api/v1/devices"
 /* Documents are read in parts of this many, so that a page is not in memory twice. */
 #define LIST_STEP 100
+/* A page ends early after so many parts: to a narrowed key most of them may be nothing. */
+#define LIST_STEPS_MAX 20
 
 static struct registry *registry_of(const struct api_call *c)
 {
@@ -124,10 +127,15 @@ static int list_part(struct api_call *c, char after[static DEVICE_ID_MAX + 1], u
 			return 0;
 		}
 		const char *id = json_string_value(json_object_get(list[i], "deviceId"));
+		int covers = api_scope_covers(c, slice_str(id ? id : ""));
+		if (covers < 0)
+			return covers;
+		snprintf(after, DEVICE_ID_MAX + 1, "%s", id ? id : "");
+		if (!covers)
+			continue;
 		if (((*n_items)++ > 0 && buf_append_byte(&c->out, ',') < 0) ||
 		        api_json_append(&c->out, list[i]) < 0)
 			return ERR_NOMEM;
-		snprintf(after, DEVICE_ID_MAX + 1, "%s", id ? id : "");
 	}
 	return 0;
 }
@@ -145,7 +153,9 @@ void api_device_list(struct api_call *c)
 	if (len <= DEVICE_ID_MAX)
 		memcpy(after, position, len);
 	int r = buf_append_str(&c->out, "{\"items\":[");
-	while (r == 0 && more && n < limit && buf_len(&c->out) < API_PAGE_BYTES)
+	for (unsigned step = 0; r == 0 && more && n < limit && step < LIST_STEPS_MAX &&
+	        buf_len(&c->out) < API_PAGE_BYTES;
+	        step++)
 		r = list_part(c, after, limit - n < LIST_STEP ? limit - n : LIST_STEP, &n, &more);
 	if (r < 0) {
 		api_call_err(c, r);

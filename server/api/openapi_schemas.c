@@ -117,7 +117,20 @@ const char api_openapi_components[] = JSON({
 		"permissions": {"$ref": "#/components/schemas/Permissions"},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
-		"scope": {"type": "object", "maxProperties": 0, "description": "Scopes are to come"}
+		"scope": {"$ref": "#/components/schemas/Scope"}
+	}},
+	"Scope": {"type": "object", "additionalProperties": false, "description":
+		"What the key is narrowed to on top of its permissions; what is left out does not narrow. A PUT without a scope leaves the one that is; {} takes it away",
+		"properties": {
+		"groups": {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 128}},
+		"devices": {"type": "array", "maxItems": 256,
+			"items": {"$ref": "#/components/schemas/DeviceId"}},
+		"topicFilters": {"type": "array", "maxItems": 256,
+			"items": {"type": "string", "maxLength": 1024}},
+		"access": {"enum": ["r", "w", "rw"], "default": "rw"},
+		"cidrs": {"$ref": "#/components/schemas/Cidrs"},
+		"notBefore": {"type": "string", "format": "date-time"},
+		"notAfter": {"type": "string", "format": "date-time"}
 	}},
 	"AccessKey": {"type": "object", "required": ["name", "permissions", "etag"], "properties": {
 		"name": {"$ref": "#/components/schemas/KeyName"},
@@ -125,7 +138,7 @@ const char api_openapi_components[] = JSON({
 		"etag": {"type": "string"},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
-		"scope": {"type": "object"},
+		"scope": {"$ref": "#/components/schemas/Scope"},
 		"createdTime": {"type": "string", "format": "date-time"}
 	}},
 	"AlteredAccessKey": {"type": "object", "required": ["name", "error"], "properties": {

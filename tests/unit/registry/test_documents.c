@@ -249,7 +249,25 @@ static const struct {
         {"{'name': 'a', 'permissions': ['RegistryRead', 'Everything', 'Owner', 7, 'RegistryRead', "
          "'registryRead']}",
                 "/permissions/1 /permissions/2 /permissions/3 /permissions/4 /permissions/5"},
-        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'group': 'x'}}", "/scope"},
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'group': 'x'}}", "/scope/group"},
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'groups': ['g'], 'devices': "
+         "['d1', '*'], 'topicFilters': ['devices/+/x/#', '#'], 'access': 'r', 'cidrs': "
+         "['10.0.0.0/8', '::1'], 'notBefore': '2020-01-01T00:00:00Z', 'notAfter': "
+         "'2020-01-02T00:00:00Z'}}",
+                NULL},
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'groups': [''], 'devices': "
+         "['a/b', 1], 'topicFilters': ['a/#/b', 'a+', '']}}",
+                "/scope/groups/0 /scope/devices/0 /scope/devices/1 /scope/topicFilters/0 "
+                "/scope/topicFilters/1 /scope/topicFilters/2"},
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'access': 'x', 'cidrs': "
+         "['10.0.0.1/8', 'x'], 'notBefore': 1, 'notAfter': 'x'}}",
+                "/scope/access /scope/cidrs/0 /scope/cidrs/1 /scope/notBefore /scope/notAfter"},
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'notBefore': "
+         "'2020-01-02T00:00:00Z', 'notAfter': '2020-01-02T00:00:00Z'}}",
+                "/scope/notAfter"},
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'topicFilters': ['a\\u0000b'], "
+         "'devices': 'd1'}}",
+                "/scope/topicFilters/0 /scope/devices"},
         {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': null}", "/scope"},
         {"{'name': 'a', 'permissions': ['RegistryRead'], 'primaryKey': 'x', 'secondaryKey': 1, "
          "'x': 1}",
