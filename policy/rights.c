@@ -167,9 +167,9 @@ static void add_documents(struct gathering *g)
 	int err = json_read(g->source->documents, &json_limits_body, &list, error);
 	if (err == 0)
 		err = read_documents(g, list);
-	if (err == ERR_NOMEM)
+	/* Who gave them is told that they are none (access.h). */
+	if (err < 0)
 		g->err = err;
-	g->broken |= err < 0;
 }
 
 static void add_scope(struct gathering *g)
