@@ -16,6 +16,7 @@
 #include "server/base/metrics.h"
 #include "server/doors.h"
 #include "server/gate.h"
+#include "server/limits.h"
 #include "server/net/net.h"
 #include "server/outbound/outbound.h"
 #include "server/watch.h"
@@ -235,83 +236,7 @@ static void hub_readiness(void *ctx, struct api_readiness *ret)
 	ret->ready = ret->n_reasons == 0;
 }
 
-/* ---- settings of the rooms ---- */
-
-static const char *const over_rate_words[] = {"pause", "disconnect"};
-
-static struct broker_limits broker_limits_of(const struct config *c)
-{
-	return (struct broker_limits){
-	        .connect_ms = (unsigned)c->mqtt_connect_timeout * 1000,
-	        .slow_reader_ms = (unsigned)c->mqtt_slow_reader_timeout * 1000,
-	        .max_packet_size = (size_t)c->mqtt_max_packet_size,
-	        .max_payload = (size_t)c->mqtt_max_payload,
-	        .max_keep_alive = (unsigned)c->mqtt_max_keep_alive,
-	        .receive_maximum = (unsigned)c->mqtt_receive_maximum,
-	        .max_inflight = (unsigned)c->mqtt_max_inflight,
-	        .topic_alias_maximum = (unsigned)c->mqtt_topic_alias_maximum,
-	        .max_topic_levels = (unsigned)c->mqtt_max_topic_levels,
-	        .max_subscriptions = (size_t)c->mqtt_max_subscriptions,
-	        .max_queued_messages = (size_t)c->mqtt_max_queued_messages,
-	        .max_queued_bytes = (size_t)c->mqtt_max_queued_bytes,
-	        .queue_memory = (size_t)c->mqtt_queue_memory,
-	        .max_message_rate = (unsigned)c->mqtt_max_message_rate,
-	        .max_byte_rate = (size_t)c->mqtt_max_byte_rate,
-	        .end_over_rate = strcmp(over_rate_words[c->mqtt_over_rate], "disconnect") == 0,
-	        .max_connect_rate = (unsigned)c->mqtt_max_connect_rate,
-	        .subscription_memory = (size_t)c->mqtt_subscription_memory,
-	        .will_memory = (size_t)c->mqtt_will_memory,
-	        .max_session_expiry = (uint32_t)c->mqtt_max_session_expiry,
-	        .max_sessions = (size_t)c->mqtt_max_sessions,
-	        .max_retained = (size_t)c->mqtt_max_retained,
-	        .max_retained_bytes = (size_t)c->mqtt_max_retained_bytes,
-	        .device_retained = (size_t)c->mqtt_max_device_retained,
-	        .device_retained_bytes = (size_t)c->mqtt_max_device_retained_bytes,
-	        .output_soft_bytes = (size_t)c->mqtt_output_soft_bytes,
-	        .output_hard_bytes = (size_t)c->mqtt_output_hard_bytes,
-	        .store_queue_bytes = (size_t)c->storage_queue_bytes,
-	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
-	        .command_depth = (unsigned)c->commands_max_depth,
-	        .command_ttl = (unsigned)c->commands_ttl,
-	        .max_queued_age = (unsigned)c->mqtt_max_queued_age,
-	        .store_filters = c->telemetry_store.items,
-	        .n_store_filters = c->telemetry_store.n,
-	};
-}
-
-static struct registry_limits registry_limits_of(const struct config *c)
-{
-	return (struct registry_limits){
-	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
-	        .cache_entries = (size_t)c->registry_cache_entries,
-	        .auto_register_rate = (unsigned)c->registry_auto_register_rate,
-	        .hub_names = c->hub_name.items,
-	        .n_hub_names = c->hub_name.n,
-	        .authorizer_min_s = (unsigned)c->registry_authorizer_min_seconds,
-	};
-}
-
-static struct http_limits http_limits_of(const struct config *c)
-{
-	return (struct http_limits){
-	        .head_bytes = (size_t)c->https_max_head_bytes,
-	        .body_bytes = (size_t)c->https_max_body_bytes,
-	        .head_ms = (unsigned)c->https_head_timeout * 1000,
-	        .body_ms = (unsigned)c->https_body_timeout * 1000,
-	        .idle_ms = (unsigned)c->https_idle_timeout * 1000,
-	};
-}
-
-static struct net_limits net_limits_of(const struct config *c)
-{
-	return (struct net_limits){
-	        .handshake_ms = (unsigned)c->mqtt_connect_timeout * 1000,
-	        .partial_bytes = (size_t)c->net_partial_bytes,
-	        .max_connections = (size_t)c->hub_max_connections,
-	        .listener_connections = (size_t)c->hub_max_listener_connections,
-	        .address_connections = (size_t)c->hub_max_address_connections,
-	};
-}
+/* ---- start ---- */
 
 static const char *log_format_words[] = {"text", "json"};
 
@@ -320,17 +245,6 @@ static void log_configure_from(const struct config *c)
 	log_configure(
 	        (enum log_level)c->log_level, strcmp(log_format_words[c->log_format], "json") == 0);
 }
-
-static struct outbound_limits outbound_limits_of(const struct config *c)
-{
-	return (struct outbound_limits){
-	        .max_requests = (unsigned)c->outbound_max_requests,
-	        .max_waiting = (unsigned)c->outbound_max_waiting,
-	        .allow_private = c->outbound_allow_private,
-	};
-}
-
-/* ---- start ---- */
 
 static int open_storage(struct hub *hub, char *error)
 {
