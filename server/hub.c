@@ -353,6 +353,7 @@ static int make_rooms(struct hub *hub)
 	        .policy = hub->policy,
 	        .broker = hub->broker,
 	        .telemetry = storage_query(hub->storage),
+	        .audit = storage_audit(hub->storage),
 	        .ctx = hub,
 	        .readiness = hub_readiness,
 	        .http = http_limits_of(hub->cfg),

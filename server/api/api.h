@@ -7,6 +7,7 @@
 
 #include "broker/broker.h"
 #include "registry/registry.h"
+#include "server/api/audit_store.h"
 #include "server/api/telemetry_query_store.h"
 #include "server/base/buf.h"
 #include "server/net/http.h"
@@ -27,6 +28,7 @@ struct api_deps {
 	struct policy *policy;
 	struct broker *broker;
 	struct telemetry_query_store telemetry;
+	struct audit_store audit;
 	void *ctx;
 	void (*readiness)(void *ctx, struct api_readiness *ret); /* any thread */
 	struct http_limits http;

@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include "server/api/audit.h"
 #include "server/api/internal.h"
 #include "server/api/scope.h"
 #include "server/base/device_id.h"
@@ -187,6 +188,7 @@ void api_call_run(struct api_call *c)
 	if (!authenticate(c))
 		return;
 	if (!policy_may(c->who, c->match.op)) {
+		api_audit_forbidden(c);
 		api_call_problem(c, API_PROBLEM_FORBIDDEN, NULL);
 		return;
 	}
@@ -198,8 +200,10 @@ void api_call_run(struct api_call *c)
 		        "If-Match and If-None-Match take * or at most 16 entity tags");
 		return;
 	}
+	api_audit_begin(c);
 	if (c->match.route->flags & API_IDEMPOTENT)
 		api_idempotency_run(c);
 	else
 		c->match.route->on_worker(c);
+	api_audit_end();
 }

@@ -11,6 +11,7 @@
 #include "server/api/problem.h"
 #include "server/api/query.h"
 #include "server/api/route.h"
+#include "server/base/audit.h"
 
 #define API_PARAM_MAX CLIENT_ID_MAX /* bytes of a path parameter, decoded */
 #define API_LIMIT_DEFAULT 100
@@ -29,6 +30,7 @@ struct api_call {
 
 	/* Filled in on the way to the handler. */
 	struct principal *who; /* NULL on routes for nobody */
+	struct audit_actor actor;
 	struct slice params[API_PARAMS_MAX];
 	char param_text[API_PARAMS_MAX][API_PARAM_MAX + 1];
 	struct api_query query;

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 
+#include "server/api/audit.h"
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
 #include "server/base/clock.h"
@@ -76,6 +77,8 @@ void api_connection_list(struct api_call *c)
 
 void api_connection_end(struct api_call *c)
 {
+	if (!api_audit_note(c, "connection", c->params[0]))
+		return;
 	if (broker_disconnect(c->api->deps.broker, c->params[0]) > 0)
 		api_call_empty(c, 204);
 	else

@@ -20,6 +20,7 @@ void api_device_put(struct api_call *c);
 void api_device_patch(struct api_call *c);
 void api_device_delete(struct api_call *c);
 void api_device_regenerate(struct api_call *c);
+void api_audit_list(struct api_call *c);
 void api_telemetry_query(struct api_call *c);
 void api_telemetry_latest(struct api_call *c);
 void api_module_create(struct api_call *c);

@@ -87,6 +87,29 @@ const char api_openapi_components[] = JSON({
 			{"$ref": "#/components/schemas/AlteredDevice"}]}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
+	"AuditRow": {"type": "object", "required": ["id", "time", "operation", "outcome"], "properties": {
+		"id": {"type": "integer"},
+		"time": {"type": "string", "format": "date-time"},
+		"actor": {"type": "string", "description":
+			"Who did it; of what was denied: who somebody said to be"},
+		"actorKind": {"type": "string", "description": "token, key, oidc, hub; sql: by hand"},
+		"role": {"type": "string"},
+		"source": {"type": "string", "description": "From which address"},
+		"traceId": {"type": "string"},
+		"operation": {"type": "string"},
+		"outcome": {"type": "string", "enum": ["done", "denied"]},
+		"reason": {"type": "string", "description": "Why it was denied"},
+		"count": {"type": "integer", "description":
+			"Equal denials of a moment are one row; of a flood some are only counted"},
+		"kind": {"type": "string"},
+		"name": {"type": "string"},
+		"before": {"type": ["object", "null"], "description": "Without anything secret"},
+		"after": {"type": ["object", "null"]}
+	}},
+	"AuditList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/AuditRow"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"TelemetryItem": {"type": "object", "required": ["seq", "receivedAt"], "properties": {
 		"seq": {"type": "integer", "description": "Rises with each message of the device; has gaps"},
 		"receivedAt": {"type": "string", "format": "date-time"},

@@ -7,7 +7,7 @@
 #include "policy/policy.h"
 #include "server/base/slice.h"
 
-#define API_QUERY_MAX 8 /* most parameters that an operation takes */
+#define API_QUERY_MAX 12 /* most parameters that an operation takes */
 #define API_QUERY_NAME_MAX 64
 
 struct api_param {

@@ -1,3 +1,4 @@
+#include "server/api/audit.h"
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
 #include "server/base/clock.h"
@@ -95,6 +96,8 @@ void api_session_get(struct api_call *c)
 void api_session_delete(struct api_call *c)
 {
 	unsigned n = 0;
+	if (!api_audit_note(c, "session", c->params[0]))
+		return;
 	if (!api_call_ok(c, broker_sessions_delete(c->api->deps.broker, c->params[0], &n), NULL))
 		return;
 	if (n > 0)

@@ -3,12 +3,13 @@
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
 #include "server/api/item.h"
+#include "server/api/window.h"
 #include "server/base/clock.h"
 #include "server/base/err.h"
 
 /* /devices/{id}/telemetry: the stored messages of a device's present generation. */
 
-#define POSITION_LEN 16 /* received time and sequence number, big-endian */
+#define POSITION_LEN API_WINDOW_POSITION_LEN /* received time and sequence number */
 #define SCOPE_LEN 64
 
 struct page {
@@ -17,42 +18,6 @@ struct page {
 	bool more;
 	int64_t last_us, last_seq;
 };
-
-static void put_i64(uint8_t *to, int64_t v)
-{
-	for (int i = 7; i >= 0; i--, v = (int64_t)((uint64_t)v >> 8))
-		to[i] = (uint8_t)v;
-}
-
-static int64_t get_i64(const uint8_t *from)
-{
-	uint64_t v = 0;
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | from[i];
-	return (int64_t)v;
-}
-
-static bool read_time(struct api_call *c, const char *name, int64_t *to)
-{
-	struct slice text;
-	if (!api_query_get(&c->query, name, &text) ||
-	        clock_parse_rfc3339((const char *)text.p, text.n, to) == 0)
-		return true;
-	api_call_bad_param(c, name, "must be a time as in RFC 3339, such as 2026-11-22T18:40:26Z");
-	return false;
-}
-
-static bool read_order(struct api_call *c, bool *ret_ascending)
-{
-	struct slice text;
-	if (!api_query_get(&c->query, "order", &text))
-		return true;
-	*ret_ascending = slice_eq_str(text, "asc");
-	if (*ret_ascending || slice_eq_str(text, "desc"))
-		return true;
-	api_call_bad_param(c, "order", "must be asc or desc");
-	return false;
-}
 
 /* Which list a cursor belongs to: this generation, this order. */
 static struct slice scope_of(const struct telemetry_query *q, char to[static SCOPE_LEN])
@@ -71,8 +36,7 @@ static bool read_after(struct api_call *c, struct telemetry_query *q)
 		return false;
 	if (len != POSITION_LEN)
 		return !q->has_after;
-	q->after_us = get_i64(position);
-	q->after_seq = get_i64(position + 8);
+	api_window_get(position, &q->after_us, &q->after_seq);
 	return true;
 }
 
@@ -104,8 +68,8 @@ void api_telemetry_query(struct api_call *c)
 {
 	struct telemetry_query q = {.from_us = INT64_MIN, .to_us = INT64_MAX};
 	struct page page = {.call = c};
-	if (!read_time(c, "from", &q.from_us) || !read_time(c, "to", &q.to_us) ||
-	        !read_order(c, &q.ascending) || !api_call_limit(c, &page.limit))
+	if (!api_window_read(c, &q.from_us, &q.to_us, &q.ascending) ||
+	        !api_call_limit(c, &page.limit))
 		return;
 	int r = registry_device_key(c->api->deps.registry, c->params[0], &q.device_key);
 	if (!api_call_ok(c, r, NULL) || !read_after(c, &q))
@@ -120,8 +84,7 @@ void api_telemetry_query(struct api_call *c)
 	}
 	char scope[SCOPE_LEN];
 	uint8_t position[POSITION_LEN];
-	put_i64(position, page.last_us);
-	put_i64(position + 8, page.last_seq);
+	api_window_put(position, page.last_us, page.last_seq);
 	const struct slice last = slice_make(position, sizeof(position));
 	api_call_page_end(c, scope_of(&q, scope), page.more ? &last : NULL);
 }

@@ -79,6 +79,7 @@ struct ram_store {
 	struct ram_array documents; /* struct document, ordered by kind and name */
 	struct ram_array links;     /* struct link_row, ordered by id */
 	uint64_t next_link;
+	struct ram_array audit; /* audit.c */
 	/* sessions.c; gone: device keys that do not exist any more */
 	struct ram_array sessions, subs, queued, retained, gone;
 	bool crashed;

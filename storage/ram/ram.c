@@ -88,6 +88,7 @@ void ram_free(struct ram_store *s)
 	free_registry(s);
 	ram_sessions_free(s);
 	ram_documents_free(s);
+	free(s->audit.items);
 	free(s->devices.items);
 	free(s->access_keys.items);
 	free(s->tokens.items);

@@ -186,6 +186,7 @@ HF_UNUSED static void hub_start(void)
 	        .registry = h->registry,
 	        .broker = h->broker,
 	        .telemetry = {h, query_rows},
+	        .audit = ram_audit(h->ram),
 	        .ctx = h,
 	        .readiness = hub_readiness,
 	        .http = {.head_bytes = 16384,
