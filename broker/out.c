@@ -99,6 +99,17 @@ static bool still_may(struct session *s, struct out *o)
 	return false;
 }
 
+/* After subscriptions were taken away. */
+static bool still_wanted(struct session *s, struct out *o)
+{
+	struct slice group = o->group ? filter_text(o->group) : slice_make(NULL, 0);
+	if (!o->msg || receive_wanted(s, o->msg, group))
+		return true;
+	metric_inc(METRIC_RECEIVE_DENIED);
+	hand_back(s, o);
+	return false;
+}
+
 static bool wire_out(struct broker_client *c, struct out *o, uint16_t packet_id, bool dup)
 {
 	if (!still_may(c->session, o))
@@ -385,6 +396,10 @@ static void resend(struct session *s)
 			box->resend++;
 			continue;
 		}
+		if (s->narrowed && !still_wanted(s, o)) {
+			flight_drop(s, box->resend);
+			continue;
+		}
 		if (!(o->flags & OUT_RELEASED) && !(box->unsettled < c->window && !congested(c)))
 			return;
 		o->flags &= (uint8_t)~OUT_UNSENT;
@@ -575,21 +590,11 @@ void out_judge_again(struct session *s)
 	ring_judge_again(&s->out.queue);
 }
 
-static bool still_wanted(struct session *s, struct out *o)
-{
-	struct slice group = o->group ? filter_text(o->group) : slice_make(NULL, 0);
-	if (!o->msg || receive_wanted(s, o->msg, group))
-		return true;
-	metric_inc(METRIC_RECEIVE_DENIED);
-	hand_back(s, o);
-	return false;
-}
-
 void out_narrowed(struct session *s)
 {
 	struct out_box *box = &s->out;
 	/* From behind: the front of the flight moves up when it goes. What this connection has got
-	 * already is acknowledged as ever. */
+	 * already is acknowledged as ever; another one does not get it. */
 	for (uint32_t i = box->flight.count; i-- > 0;) {
 		struct out *o = out_ring_at(&box->flight, i);
 		if (o->qos > 0 && (o->flags & (OUT_UNSENT | OUT_COMMIT)) && !still_wanted(s, o))
@@ -608,6 +613,7 @@ void out_narrowed(struct session *s)
 		*place = o;
 		box->queued_bytes += msg_size(o.msg);
 	}
+	s->narrowed = true;
 	if (s->durable)
 		s->durable->narrowed_to = s->durable->stored_to;
 }

@@ -43,8 +43,11 @@ static void confirm(struct session *s, struct principal *fresh)
 	session_take(s, fresh ? fresh : s->principal);
 	session_judge_will(s);
 	durable_write_changed(s);
-	if (session_writable(s))
-		out_pump(s);
+	if (!session_writable(s))
+		return;
+	client_watch(c); /* its credential may expire at another time now */
+	out_pump(s);
+	commands_pump(s);
 }
 
 static void act(struct session *s, int err, enum end_reason end, struct principal *fresh)

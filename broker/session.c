@@ -18,7 +18,7 @@
 #define RETURN_MS 60000
 #define WILL_MS 10000
 #define JUDGE_MS 1000 /* who it is is asked again this often, before its will goes out */
-#define KEY_MAX (2 + 255 + CLIENT_ID_MAX)
+#define KEY_MAX (2 + MODULE_ID_MAX + CLIENT_ID_MAX)
 
 /* Kind, then (but for devices, whose client id it is) the principal's id with its length, then the
  * client id: a back end never meets a device's session, nor one back end another's. */

@@ -76,6 +76,7 @@ struct session {
 	unsigned n_subs, n_shared;
 	bool commands_wait;         /* for room in the flight */
 	bool filters;               /* policy is asked of each message that it gets */
+	bool narrowed;              /* subscriptions of its were taken away once */
 	bool unjudged;              /* restored, and its identity was not asked for yet */
 	uint32_t sub_bytes;         /* what its subscriptions count for */
 	unsigned match;             /* its place among the matches of the message being routed */

@@ -80,7 +80,9 @@ struct rig {
 	int recheck_err;
 	enum end_reason recheck_end;
 	unsigned n_rechecks, n_present, n_absent;
+	/* policy; see rig_denies */
 	bool deny_all, filters;
+	const char *denied, *denied_to, *only_from;
 	unsigned n_receive_asked;
 	struct ram_store *kept; /* NULL: the store is the one below, and sessions are not kept */
 	/* store */
@@ -105,6 +107,26 @@ static uint64_t rig_device_key(const struct rig *rig, struct slice id)
 	return (rig->generation + 1) * 1000000 + hash_stable(id.p, id.n) % 1000000;
 }
 
+/* What is known of a device: its name. */
+struct rig_access {
+	struct access is;
+	char id[32];
+};
+
+static void rig_access_free(struct access *a)
+{
+	free(a);
+}
+
+static struct access *rig_access_new(struct slice id)
+{
+	struct rig_access *a = calloc(1, sizeof(*a));
+	a->is.refs = 1;
+	a->is.free = rig_access_free;
+	snprintf(a->id, sizeof(a->id), "%.*s", SLICE_ARG(id));
+	return &a->is;
+}
+
 /* ---- the fakes' hooks ---- */
 
 static void rig_auth_answer(struct rig *rig, struct auth_request *r)
@@ -126,6 +148,8 @@ static void rig_auth_answer(struct rig *rig, struct auth_request *r)
 	if (!r->err) {
 		r->principal = principal_new(kind, id, SLICE_LIT(""));
 		r->principal->expires_at = rig->expires_at;
+		r->principal->resolved = true;
+		r->principal->access[0] = rig_access_new(id);
 		if (kind == PRINCIPAL_DEVICE)
 			r->principal->device_key = rig_device_key(rig, id);
 	} else {
@@ -156,6 +180,23 @@ static HF_UNUSED void rig_release_auths(struct rig *rig)
 	rig->auths = NULL;
 }
 
+/* Somebody who stands does so as a new principal, as after a change of rules. */
+static void rig_recheck_answer(struct rig *rig, struct recheck_request *r)
+{
+	const struct principal *p = r->principal;
+	r->err = rig->recheck_err;
+	r->end = rig->recheck_end;
+	if (r->err == 0 && p->kind != PRINCIPAL_ANONYMOUS) {
+		r->fresh = principal_new(p->kind, principal_id(p), SLICE_LIT(""));
+		r->fresh->resolved = true;
+		r->fresh->device_key = p->device_key;
+		r->fresh->module_key = p->module_key;
+		r->fresh->expires_at = p->expires_at;
+		r->fresh->access[0] = rig_access_new(principal_id(p));
+	}
+	r->done(r);
+}
+
 static void rig_recheck(void *ctx, struct recheck_request *r)
 {
 	struct rig *rig = ctx;
@@ -165,9 +206,7 @@ static void rig_recheck(void *ctx, struct recheck_request *r)
 		rig->rechecks = r;
 		return;
 	}
-	r->err = rig->recheck_err;
-	r->end = rig->recheck_end;
-	r->done(r);
+	rig_recheck_answer(rig, r);
 }
 
 static HF_UNUSED void rig_release_rechecks(struct rig *rig)
@@ -176,9 +215,7 @@ static HF_UNUSED void rig_release_rechecks(struct rig *rig)
 	rig->hold_recheck = false;
 	for (r = rig->rechecks; r; r = next) {
 		next = r->next;
-		r->err = rig->recheck_err;
-		r->end = rig->recheck_end;
-		r->done(r);
+		rig_recheck_answer(rig, r);
 	}
 	rig->rechecks = NULL;
 }
@@ -191,30 +228,41 @@ static bool rig_claimed(void *ctx HF_UNUSED, struct slice user, struct slice *re
 	return true;
 }
 
+/* Topics and filters with rig->denied in them are not for rig->denied_to (NULL: for nobody). */
+static bool rig_denies(const struct rig *rig, const struct principal *p, struct slice text)
+{
+	if (rig->denied_to && !slice_eq_str(principal_id(p), rig->denied_to))
+		return false;
+	return rig->denied && memmem(text.p, text.n, rig->denied, strlen(rig->denied));
+}
+
 /* Topics with "forbidden" in them are nobody's; those with "fleeting" may not be retained. */
 static bool rig_may_publish(void *ctx, const struct principal *p, struct slice topic, bool retain)
 {
 	const struct rig *rig = ctx;
-	if (retain && memmem(topic.p, topic.n, "fleeting", 8))
+	if (rig_denies(rig, p, topic) || (retain && memmem(topic.p, topic.n, "fleeting", 8)))
 		return false;
 	if (rig->deny_all || memmem(topic.p, topic.n, "forbidden", 9))
 		return false;
 	return p->kind == PRINCIPAL_DEVICE || topic.p[0] != '$';
 }
 
-static bool rig_may_subscribe(
-        void *ctx HF_UNUSED, const struct principal *p HF_UNUSED, struct slice filter)
+static bool rig_may_subscribe(void *ctx, const struct principal *p, struct slice filter)
 {
-	return !memmem(filter.p, filter.n, "forbidden", 9);
+	return !rig_denies(ctx, p, filter) && !memmem(filter.p, filter.n, "forbidden", 9);
 }
 
-/* Nobody receives topics with "secret" in them once rig->filters is set. */
-static bool rig_may_receive(void *ctx, const struct principal *p HF_UNUSED, struct slice topic,
-        const struct access *from HF_UNUSED)
+/* With rig->filters: nothing with "secret" in its topic, and nothing but what rig->only_from
+ * published. */
+static bool rig_may_receive(
+        void *ctx, const struct principal *p, struct slice topic, const struct access *from)
 {
 	struct rig *rig = ctx;
+	const struct rig_access *a = (const struct rig_access *)from;
 	rig->n_receive_asked++;
-	return !memmem(topic.p, topic.n, "secret", 6);
+	if (rig->only_from && !(a && strcmp(a->id, rig->only_from) == 0))
+		return false;
+	return !rig_denies(rig, p, topic) && !memmem(topic.p, topic.n, "secret", 6);
 }
 
 static bool rig_filters_receive(void *ctx, const struct principal *p HF_UNUSED)

@@ -44,23 +44,28 @@ static void authenticate(void *ctx HF_UNUSED, struct auth_request *r)
 }
 static void recheck(void *ctx HF_UNUSED, struct recheck_request *r)
 {
+	const struct principal *p = r->principal;
 	r->err = clock_us() % 16 ? 0 : ERR_UNAUTHENTICATED;
 	r->end = END_DISABLED;
+	if (!r->err && clock_us() % 2) {
+		r->fresh = principal_new(p->kind, principal_id(p), SLICE_LIT(""));
+		r->fresh->device_key = p->device_key;
+	}
 	r->done(r);
 }
 static bool claimed(void *ctx HF_UNUSED, struct slice u HF_UNUSED, struct slice *ret HF_UNUSED)
 {
 	return false;
 }
-static bool allowed(
+static bool may_subscribe(
         void *ctx HF_UNUSED, const struct principal *p HF_UNUSED, struct slice t HF_UNUSED)
 {
-	return true;
+	return clock_us() % 32 != 0;
 }
 static bool may_publish(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED,
-        struct slice t HF_UNUSED, bool retain HF_UNUSED)
+        struct slice t HF_UNUSED, bool retain)
 {
-	return true;
+	return !retain || clock_us() % 32 != 0;
 }
 static bool may_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED,
         struct slice t HF_UNUSED, const struct access *from HF_UNUSED)
@@ -69,7 +74,7 @@ static bool may_receive(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED
 }
 static bool filters(void *ctx HF_UNUSED, const struct principal *p)
 {
-	return p->text[p->id_len - 1] % 2 == 0;
+	return ((uint8_t)p->text[p->id_len - 1] + clock_us() / 1000) % 2 == 0;
 }
 static void presence(void *ctx HF_UNUSED, const struct principal *p HF_UNUSED, bool on HF_UNUSED,
         int64_t when HF_UNUSED)
@@ -231,8 +236,15 @@ static void link_move(void *link, struct loop *to)
 {
 	((struct actor *)link)->moving_to = to;
 }
-static const struct broker_link ops = {link_send, link_send_msg, link_unsent, link_pause,
-        link_resume, link_close, link_move, NULL, NULL};
+static const struct broker_link ops = {
+        .send = link_send,
+        .send_msg = link_send_msg,
+        .unsent = link_unsent,
+        .pause = link_pause,
+        .resume = link_resume,
+        .close = link_close,
+        .move = link_move,
+};
 
 static void put(struct actor *a, const void *p, size_t n)
 {
@@ -466,7 +478,7 @@ static void storm_start(struct storm *st, struct actor *actors)
 	        .recheck = recheck,
 	        .claimed_id = claimed,
 	        .may_publish = may_publish,
-	        .may_subscribe = allowed,
+	        .may_subscribe = may_subscribe,
 	        .may_receive = may_receive,
 	        .filters_receive = filters,
 	        .presence = presence,
