@@ -75,7 +75,7 @@ CREATE TABLE holdfast.audit (
 	after jsonb
 );
 CREATE INDEX audit_at ON holdfast.audit (at, audit_id);
-CREATE INDEX audit_name ON holdfast.audit (kind, name, at, audit_id);
+CREATE INDEX audit_name ON holdfast.audit (name, at, audit_id);
 CREATE INDEX audit_actor ON holdfast.audit (actor, at, audit_id);
 
 -- The kind of a thing, as people know it: enum entity.

@@ -15,8 +15,8 @@ static void on_changed(void *ctx, enum entity kind, struct slice id, uint64_t de
 
 	pthread_mutex_lock(&h->mutex);
 	size_t at = strlen(h->text);
-	snprintf(h->text + at, sizeof(h->text) - at, "%s:%.*s:%s%s ",
-	        kind == ENTITY_KEY ? "k" : "d", SLICE_ARG(id), gone ? "gone" : "changed",
+	snprintf(h->text + at, sizeof(h->text) - at, "%c:%.*s:%s%s ", (char)kind, SLICE_ARG(id),
+	        gone ? "gone" : "changed",
 	        kind == ENTITY_DEVICE && device_key == 0 ? ":nokey" : "");
 	pthread_mutex_unlock(&h->mutex);
 }
@@ -131,6 +131,50 @@ START_TEST(tells_changes)
 END_TEST
 
 /* Whoever may connect may notify, but ends nobody's session by it. */
+/* Documents of each kind, what is put on things, tokens, modules that go with their device. */
+START_TEST(tells_every_kind)
+{
+	static const char kinds[] = "pgibaucv";
+	static const struct store_match any = {0};
+	struct fx_store f;
+	struct heard h;
+	struct device_record d;
+	struct token_record token = {.name = "t", .role = "auditor", .mac = {1}};
+
+	start(&f, &h);
+	const struct document_store *s = &f.registry.documents;
+	fx_device(&f, "d", &d);
+	device_record_done(&d);
+	fx_device(&f, "d/m", &d);
+	device_record_done(&d);
+	for (const char *kind = kinds; *kind; kind++) {
+		struct document doc = {.kind = (enum entity) * kind, .name = "n", .text = "{}"};
+		char what[16];
+
+		ck_assert_int_eq(s->insert(s->ctx, &doc), 0);
+		snprintf(what, sizeof(what), "%c:n:changed ", *kind);
+		ck_assert_msg(heard(&h, what, 1000), "%s in %s", what, h.text);
+	}
+	h.text[0] = '\0';
+	ck_assert_int_eq(s->link_add(s->ctx, ENTITY_DEVICE, "d", 'g', "n", NULL), 0);
+	ck_assert(heard(&h, "d:d:changed ", 1000));
+	ck_assert_int_eq(s->link_add(s->ctx, ENTITY_CERTIFICATE, "n", 'p', "n", NULL), 0);
+	ck_assert(heard(&h, "c:n:changed ", 1000));
+	h.text[0] = '\0';
+	/* Who was in it is in it no more. */
+	ck_assert_int_eq(s->remove(s->ctx, ENTITY_GROUP, "n", any), 0);
+	ck_assert(heard(&h, "g:n:gone ", 1000));
+	ck_assert(heard(&h, "d:d:changed ", 1000));
+	ck_assert_int_eq(f.registry.token_insert(f.registry.ctx, &token), 0);
+	ck_assert_int_eq(f.registry.token_delete(f.registry.ctx, "t"), 0);
+	ck_assert(heard(&h, "t:t:gone ", 1000));
+	ck_assert_int_eq(f.registry.device_delete(f.registry.ctx, "d", any), 0);
+	ck_assert(heard(&h, "d:d:gone ", 1000));
+	ck_assert(heard(&h, "d:d/m:gone ", 1000));
+	fx_close(&f);
+}
+END_TEST
+
 START_TEST(believes_no_forged_end)
 {
 	struct fx_store f;
@@ -271,6 +315,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, tells_changes);
+	tcase_add_test(tc, tells_every_kind);
 	tcase_add_test(tc, believes_no_forged_end);
 	tcase_add_test(tc, asks_anew_after_a_lost_connection);
 	tcase_add_test(tc, is_stale_when_the_server_is_silent);
