@@ -125,8 +125,9 @@ BEGIN
 		SELECT jsonb_agg(s ORDER BY s) INTO changed FROM unnest(secrets) s
 			WHERE was -> s IS DISTINCT FROM now_is -> s;
 	END IF;
-	was := was - secrets;
-	now_is := now_is - secrets;
+	-- The bytes of a revocation list are nothing to read, and may be megabytes.
+	was := (was - secrets) #- '{doc,der}';
+	now_is := (now_is - secrets) #- '{doc,der}';
 	IF changed IS NOT NULL THEN
 		now_is := now_is || jsonb_build_object('changedSecrets', changed);
 	END IF;

@@ -104,11 +104,14 @@ static enum deny_reason judge_dates(struct attempt *a, const struct shown *s)
 
 static enum deny_reason judge_chain(struct attempt *a, struct shown *s)
 {
-	const struct trust *trust = trust_here(a->query.shard->registry);
+	const struct registry *r = a->query.shard->registry;
+	const struct trust *trust = trust_here(r);
 	enum deny_reason why;
 	s->authority[0] = '\0';
 	if (!trust)
 		return DENY_CERT_UNKNOWN_ISSUER;
+	if (!replica_fresh(r->trust)) /* an authority may have been revoked meanwhile */
+		return DENY_UNAVAILABLE;
 	why = x509_trust_verify(
 	        trust->x509, a->req->certificate, s->leaf, attempt_now_s(a), &s->verdict);
 	if (why != DENY_NONE)

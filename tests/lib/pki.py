@@ -184,6 +184,13 @@ class Authority(Certificate):
     def revoke(self, certificate):
         openssl("ca", "-config", self.config, "-revoke", certificate.path)
 
+    def revoke_many(self, n):
+        """Revokes n certificates that were never made."""
+        gone, end = stamp(-1)[2:], stamp(30)[2:]
+        with open(os.path.join(self.folder, "index.txt"), "a", encoding="ascii") as f:
+            for i in range(n):
+                f.write(f"R\t{end}\t{gone}\t{0xF00000000000 + i:016X}\tunknown\t/CN=gone\n")
+
     def crl(self, start=-1, end=30, number=None):
         """A revocation list in PEM of what was revoked so far."""
         if number is not None:
@@ -239,6 +246,10 @@ def write_cases(folder):
         }
         for name, made in certificates.items():
             write(os.path.join(folder, name + ".pem"), made.pem)
+        many = Authority(work, "many")
+        many.revoke_many(100000)
+        write(os.path.join(folder, "many.pem"), many.pem)
+        write(os.path.join(folder, "many.crl"), many.crl())
         write(os.path.join(folder, "root.crl"), root.crl())
         write(os.path.join(folder, "root-stale.crl"), root.crl(start=-20, end=-10, number=1))
         write(os.path.join(folder, "other.crl"), other.crl())

@@ -10,7 +10,7 @@ static char folder[] = "/tmp/hf-x509-XXXXXX";
 
 static struct slice file_read(const char *name, const char *ending)
 {
-	static _Thread_local char text[1 << 16];
+	static char text[8 << 20]; /* a list of 100,000 in PEM */
 	char path[128];
 	snprintf(path, sizeof(path), "%s/%s%s", folder, name, ending);
 	_cleanup_fclose_ FILE *f = fopen(path, "re");
@@ -440,6 +440,77 @@ START_TEST(lists_have_an_order_and_an_end)
 }
 END_TEST
 
+START_TEST(a_large_list_is_as_good_as_any)
+{
+	struct x509_crl *crl = crl_read("many", "many");
+	ck_assert_uint_eq(crl->n, 100000);
+	for (size_t i = 0; i < crl->n; i++)
+		ck_assert(
+		        x509_crl_has(crl, slice_make(crl->serials[i].bytes, crl->serials[i].len)));
+	ck_assert(!x509_crl_has(crl, SLICE_LIT("\xf0\x00\x00\x01\x86\xa0")));
+	ck_assert(!x509_crl_has(crl, SLICE_LIT("\xf0")));
+	x509_crl_unref(crl);
+}
+END_TEST
+
+/* ---- hostile names ---- */
+
+/* A certificate whose bytes from are to instead: nobody has signed it, but it can be read. */
+static struct x509_st *forged(const char *name, struct slice from, struct slice to)
+{
+	struct cert_chain *chain = chain_read(name);
+	uint8_t *at = memmem(chain->bytes, chain->der[0].n, from.p, from.n);
+	struct x509_st *cert = NULL;
+	ck_assert_ptr_nonnull(at);
+	ck_assert_uint_eq(from.n, to.n);
+	memcpy(at, to.p, to.n);
+	int err = x509_read(chain->der[0], &cert);
+	cert_chain_unref(chain);
+	return err == 0 ? cert : NULL;
+}
+
+static const struct {
+	const char *cert;
+	enum x509_id_from from;
+	struct slice was, is;
+	const char *id; /* that it must not name; an empty one: any */
+} forgeries[] = {
+        /* "g\0od" is not "g" */
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x0c\x04g\0od"), "g"},
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x0c\x04goo\0"), "goo"},
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x0c\x04goo\n"), "goo"},
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x0c\x04goo+"), "goo+"},
+        /* no UTF-8; two characters of 16 bits; four bytes that are no such */
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x0c\x04\xff\xfeod"), ""},
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x1e\x04good"), ""},
+        {"good", X509_ID_FROM_CN, SLICE_LIT("\x0c\x04good"), SLICE_LIT("\x04\x04good"), "good"},
+        {"san", X509_ID_FROM_SAN, SLICE_LIT("\x82\x05san-1"), SLICE_LIT("\x82\x05s\0n-1"), "s"},
+        /* an e-mail address, an X.400 address and what is none of them */
+        {"san", X509_ID_FROM_SAN, SLICE_LIT("\x82\x05san-1"), SLICE_LIT("\x81\x05san-1"), "san-1"},
+        {"san", X509_ID_FROM_SAN, SLICE_LIT("\x82\x05san-1"), SLICE_LIT("\xa3\x05san-1"), "san-1"},
+        {"san", X509_ID_FROM_SAN, SLICE_LIT("\x82\x05san-1"), SLICE_LIT("\x8f\x05san-1"), "san-1"},
+};
+
+START_TEST(hostile_names_name_nobody)
+{
+	static const uint8_t id[X509_ID_LEN] = {0};
+	for (size_t i = 0; i < ARRAY_LEN(forgeries); i++) {
+		char only[MODULE_ID_MAX + 1] = "";
+		_cleanup_x509_ struct x509_st *cert = forged(
+		        forgeries[i].cert, forgeries[i].was, forgeries[i].is);
+		if (!cert)
+			continue;
+		ck_assert_msg(
+		        !x509_names_device(cert, forgeries[i].from, slice_str(forgeries[i].id)),
+		        "%zu", i);
+		if (forgeries[i].from == X509_ID_FROM_CN)
+			ck_assert_msg(
+			        !x509_device_id(cert, forgeries[i].from, only), "%zu %s", i, only);
+		facts_free(x509_facts(cert, id));
+	}
+}
+END_TEST
+
 static int shell(const char *command)
 {
 	char line[256];
@@ -455,7 +526,8 @@ int main(void)
 	        it_ends_with_the_earliest_of_the_chain, a_certificate_is_facts_for_policies,
 	        what_is_no_certificate_is_refused, authorities_have_to_be_good_enough,
 	        a_thumbprint_is_what_openssl_says, a_list_counts_only_from_its_issuer,
-	        lists_have_an_order_and_an_end};
+	        lists_have_an_order_and_an_end, a_large_list_is_as_good_as_any,
+	        hostile_names_name_nobody};
 	if (!mkdtemp(folder) || shell("python3 tests/lib/pki.py") != 0 || crypto_init() < 0)
 		return EXIT_FAILURE;
 	int failed = unit_run("x509", tests, ARRAY_LEN(tests));
