@@ -8,33 +8,23 @@
 #include "server/base/crypto.h"
 #include "server/base/err.h"
 
-struct ip_rules *ip_rules_newest(struct policy *p)
+int ip_rules_changed(struct policy *p, const struct ip_rule *add, size_t n_add,
+        const json_t *remove, struct ip_rules **ret)
 {
-	struct rules *rules = replica_take(p->rules);
-	struct part *part = rules->parts[RULES_IP];
-	if (part)
-		atomic_fetch_add_explicit(&part->refs, 1, memory_order_relaxed);
-	rules_unref(rules);
-	return part ? container_of(part, struct ip_rules, part) : NULL;
-}
-
-struct ip_rules *ip_rules_changed(
-        struct policy *p, const struct ip_rule *add, size_t n_add, const json_t *remove)
-{
-	struct ip_rules *now = ip_rules_newest(p), *ret = NULL;
-	size_t n_now = now ? now->n : 0, n = 0;
-	struct ip_rule *list = calloc(n_now + n_add + 1, sizeof(*list));
-	for (size_t i = 0; list && i < n_now; i++) {
-		bool goes = remove && json_object_get(remove, now->list[i].id);
-		if (!goes)
+	struct ip_rules *now;
+	int r = ip_rules_read(&p->store.documents, &now);
+	if (r < 0)
+		return r;
+	struct ip_rule *list = calloc(now->n + n_add + 1, sizeof(*list));
+	size_t n = 0;
+	for (size_t i = 0; list && i < now->n; i++)
+		if (!remove || !json_object_get(remove, now->list[i].id))
 			list[n++] = now->list[i];
-	}
 	if (list && n_add > 0)
 		memcpy(list + n, add, n_add * sizeof(*list));
-	if (list)
-		ret = ip_rules_new(list, n + n_add, clock_wall_us());
+	*ret = list ? ip_rules_new(list, n + n_add, clock_wall_us()) : NULL;
 	ip_rules_unref(now);
-	return ret;
+	return *ret ? 0 : ERR_NOMEM;
 }
 
 bool ip_default_deny(struct policy *p)
@@ -59,13 +49,17 @@ static int judge(struct policy *p, const struct ip_rules *set, struct policy_ip_
 	return w->objection ? ERR_DENIED : 0;
 }
 
-/* The set that is in force with rule put in, or (NULL) without id. */
+/* The set that the store has with rule put in, or (NULL) without id. */
 static int judge_change(
         struct policy *p, const struct ip_rule *rule, const char *id, struct policy_ip_write *w)
 {
 	_cleanup_json_ json_t *remove = json_pack("{s:b}", id, 1);
-	struct ip_rules *set = ip_rules_changed(p, rule, rule ? 1 : 0, remove);
-	int r = set && remove ? judge(p, set, w) : ERR_NOMEM;
+	struct ip_rules *set = NULL;
+	if (!remove)
+		return ERR_NOMEM;
+	int r = ip_rules_changed(p, rule, rule ? 1 : 0, remove, &set);
+	if (r == 0)
+		r = judge(p, set, w);
 	ip_rules_unref(set);
 	return r;
 }

@@ -4,12 +4,10 @@
 
 #include "policy/ip_rules.h"
 
-/* The newest set; one reference; NULL: there is none. */
-struct ip_rules *ip_rules_newest(struct policy *p);
-/* The newest set without the ids that are members of remove (an object, or NULL) and with the rules
- * of add. One reference; NULL when out of memory. */
-struct ip_rules *ip_rules_changed(
-        struct policy *p, const struct ip_rule *add, size_t n_add, const json_t *remove);
+/* The set that the store has, without the ids that are members of remove (an object, or NULL) and
+ * with the rules of add: one reference. 0, the store's error. */
+int ip_rules_changed(struct policy *p, const struct ip_rule *add, size_t n_add,
+        const json_t *remove, struct ip_rules **ret);
 /* policy.ip_default as it is now. */
 bool ip_default_deny(struct policy *p);
 

@@ -100,9 +100,10 @@ static int read_set(struct policy *p, const struct policy_ip_write *w, struct ip
 	if (r == 0 && c.failed)
 		r = ERR_INVALID;
 	if (r == 0) {
-		*ret = whole ? ip_rules_new(TAKE_PTR(rules), n, clock_wall_us())
-		             : ip_rules_changed(p, rules, n, remove);
-		r = *ret ? 0 : ERR_NOMEM;
+		if (!whole)
+			r = ip_rules_changed(p, rules, n, remove, ret);
+		else if (!(*ret = ip_rules_new(TAKE_PTR(rules), n, clock_wall_us())))
+			r = ERR_NOMEM;
 	}
 	free(rules);
 	return r;
@@ -199,12 +200,12 @@ int policy_ip_rule_dry_run(struct policy *p, struct policy_ip_write *w, json_t *
 	int r = read_set(p, w, &then);
 	if (r < 0)
 		return r;
-	now = ip_rules_newest(p);
+	r = ip_rules_read(&p->store.documents, &now);
 	struct dry_run d = {
 	        .now = now, .then = then, .deny = ip_default_deny(p), .changes = json_array()};
-	if (!d.changes)
+	if (r == 0 && !d.changes)
 		r = ERR_NOMEM;
-	else if (p->store.each_address)
+	if (r == 0 && p->store.each_address)
 		r = p->store.each_address(p->store.addresses_ctx, since, try_address, &d);
 	if (r == 0)
 		r = report(&d, w->peer, ret);

@@ -116,7 +116,7 @@ static int load_row(void *arg, const struct document *d)
 	return 0;
 }
 
-int ip_rules_load(const struct document_store *documents, struct part **ret)
+int ip_rules_read(const struct document_store *documents, struct ip_rules **ret)
 {
 	struct loading l = {0};
 	int r = documents->each ? documents->each(documents->ctx, ENTITY_IP_RULE, load_row, &l) : 0;
@@ -127,6 +127,16 @@ int ip_rules_load(const struct document_store *documents, struct part **ret)
 	struct ip_rules *rules = ip_rules_new(l.list, l.n, clock_wall_us());
 	if (!rules)
 		return ERR_NOMEM;
+	*ret = rules;
+	return 0;
+}
+
+int ip_rules_load(const struct document_store *documents, struct part **ret)
+{
+	struct ip_rules *rules;
+	int r = ip_rules_read(documents, &rules);
+	if (r < 0)
+		return r;
 	metric_set(METRIC_IP_RULES, (int64_t)rules->n);
 	*ret = &rules->part;
 	return 0;

@@ -38,7 +38,9 @@ static inline const struct ip_rules *ip_rules_of(const struct rules *r)
  * Rules that have expired by now_us do not count. One reference. */
 struct ip_rules *ip_rules_new(struct ip_rule *list, size_t n, int64_t now_us);
 struct ip_rules *ip_rules_unref(struct ip_rules *r); /* NULL is fine; returns NULL */
-/* rules.c: reads them. */
+/* Reads them from the store as they are now. One reference. */
+int ip_rules_read(const struct document_store *documents, struct ip_rules **ret);
+/* rules.c: the same, to be in force. */
 int ip_rules_load(const struct document_store *documents, struct part **ret);
 
 /* Of the hub-wide rules, for an address: the first that matches; NULL: none. */
@@ -52,8 +54,8 @@ bool ip_rules_admit_named(
 /* Whether they refuse every address. */
 bool ip_rules_deny_all(const struct ip_rules *r, bool deny);
 
-/* A rule's document: id empty: the document has to give one, or may (then *ret has none). 0 or
- * ERR_INVALID with errors noted in c. *ret_body (may be NULL): what the store is to have. */
+/* A rule's document. id: of the path, else (p NULL) the document may give one, or *ret has none. 0
+ * or ERR_INVALID with errors noted in c. *ret_body (may be NULL): what the store is to have. */
 int ip_rule_read(struct doc_check *c, const json_t *doc, struct slice id, struct ip_rule *ret,
         json_t **ret_body);
 

@@ -124,7 +124,8 @@ static json_t *success_of(const struct policy_route *p, const char *status)
 		json_object_set_new(
 		        r, "content", content("application/json", ref("schemas", schema)));
 	json_t *headers = json_object();
-	if (strcmp(schema, "Device") == 0 || strcmp(schema, "AccessKey") == 0)
+	if (strcmp(schema, "Device") == 0 || strcmp(schema, "AccessKey") == 0 ||
+	        strcmp(schema, "IpRule") == 0 || strcmp(schema, "Ban") == 0)
 		json_object_set_new(
 		        headers, "ETag", json_pack("{s:{s:s}}", "schema", "type", "string"));
 	if (strcmp(status, "201") == 0)

@@ -410,6 +410,88 @@ const char api_openapi_components[] = JSON({
 		"reasons": {"type": "array", "items": {"type": "string"}},
 		"warnings": {"type": "array", "items": {"type": "string"}}
 	}},
+	"Cidr": {"type": "string", "description":
+		"An IPv4 or IPv6 network or address, without bits behind the prefix: 10.0.0.0/8, 2001:db8::1"},
+	"IpRuleWrite": {"type": "object", "required": ["action", "cidr"], "properties": {
+		"id": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+		"action": {"type": "string", "enum": ["allow", "deny"]},
+		"cidr": {"$ref": "#/components/schemas/Cidr"},
+		"scope": {"type": "string", "enum": ["hub", "group", "device"], "default": "hub"},
+		"group": {"type": "string", "minLength": 1, "maxLength": 128},
+		"deviceId": {"$ref": "#/components/schemas/DeviceId"},
+		"priority": {"type": "integer", "minimum": 0, "maximum": 1000000, "default": 1000, "description":
+			"Of the rules of a scope the first that matches counts, in order of priority and id"},
+		"expiresAt": {"type": ["string", "null"], "format": "date-time"},
+		"comment": {"type": "string", "minLength": 1, "maxLength": 256}
+	}},
+	"IpRuleCreate": {"$ref": "#/components/schemas/IpRuleWrite"},
+	"IpRule": {"allOf": [{"$ref": "#/components/schemas/IpRuleWrite"}, {"type": "object",
+		"required": ["id", "etag"], "properties": {
+		"etag": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"}
+	}}]},
+	"IpRuleList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/IpRule"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"IpRuleDryRun": {"type": "object", "description":
+		"A set in place of the one that is there, or a change of that", "properties": {
+		"rules": {"type": "array", "maxItems": 20000, "items":
+			{"$ref": "#/components/schemas/IpRuleWrite"}},
+		"add": {"type": "array", "maxItems": 20000, "items":
+			{"$ref": "#/components/schemas/IpRuleWrite"}},
+		"remove": {"type": "array", "maxItems": 20000, "items": {"type": "string"}}
+	}},
+	"IpRuleReport": {"type": "object", "description":
+		"Of the addresses that were seen in the last 30 days, by the hub-wide rules", "properties": {
+		"days": {"type": "integer"},
+		"addresses": {"type": "integer"},
+		"refused": {"type": "integer", "description": "May connect now and could not then"},
+		"admitted": {"type": "integer", "description": "May not connect now and could then"},
+		"refusedInAll": {"type": "integer"},
+		"truncated": {"type": "boolean", "description": "changes has not all of them"},
+		"changes": {"type": "array", "items": {"type": "object", "properties": {
+			"address": {"type": "string"},
+			"lastSeen": {"type": "string", "format": "date-time"},
+			"allowed": {"type": "integer", "description": "How often it was let in"},
+			"now": {"type": "string", "enum": ["allow", "deny"]},
+			"then": {"type": "string", "enum": ["allow", "deny"]},
+			"rule": {"type": ["string", "null"]}
+		}}},
+		"deniesEverybody": {"type": "boolean"},
+		"you": {"type": ["string", "null"], "enum": ["allow", "deny", null]},
+		"suggest": {"type": "array", "items": {"$ref": "#/components/schemas/Cidr"}, "description":
+			"At most 16 networks of each family that have all addresses that were let in"}
+	}},
+	"BanCreate": {"type": "object", "description": "At least one of cidr, deviceId and key",
+		"properties": {
+		"cidr": {"$ref": "#/components/schemas/Cidr"},
+		"address": {"$ref": "#/components/schemas/Cidr"},
+		"deviceId": {"type": "string", "description": "Or device/module"},
+		"key": {"type": "string", "minLength": 1, "maxLength": 64},
+		"reason": {"type": "string", "minLength": 1, "maxLength": 128},
+		"expiresAt": {"type": ["string", "null"], "format": "date-time"},
+		"seconds": {"type": "integer", "minimum": 1, "maximum": 315360000}
+	}},
+	"Ban": {"type": "object", "required": ["id", "etag", "source"], "properties": {
+		"id": {"type": "string"},
+		"etag": {"type": "string"},
+		"cidr": {"$ref": "#/components/schemas/Cidr"},
+		"deviceId": {"type": "string"},
+		"key": {"type": "string"},
+		"reason": {"type": "string"},
+		"source": {"type": "string", "enum": ["administrator", "hub"], "description":
+			"An administrator's ban ends who is connected, too"},
+		"step": {"type": "integer", "description": "How often it was banned in a row before"},
+		"expiresAt": {"type": ["string", "null"], "format": "date-time"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"}
+	}},
+	"BanList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Ban"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"OpenApi": {"type": "object"},
 	"Problem": {"type": "object", "required": ["type", "title", "status"], "properties": {
 		"type": {"type": "string", "format": "uri"},
