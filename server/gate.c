@@ -7,19 +7,25 @@
 
 #define SECONDS_MAX 31536000 /* a year */
 
+/* Whom a rule or a ban turns away is seen too: trying out other rules shows him. */
 static enum end_reason admit(void *ctx, const struct ip_addr *peer)
 {
-	return policy_admit(ctx, peer);
+	struct gate *g = ctx;
+	enum end_reason why = policy_admit(g->policy, peer);
+
+	if (why == END_IP_RULE || why == END_BANNED)
+		storage_note_address(g->storage, peer, false);
+	return why;
 }
 
 static void settled(void *ctx, const struct ip_addr *peer)
 {
-	policy_settle(ctx, peer);
+	policy_settle(((struct gate *)ctx)->policy, peer);
 }
 
 static enum end_reason still(void *ctx, const struct ip_addr *peer)
 {
-	return policy_may_stay(ctx, peer);
+	return policy_may_stay(((struct gate *)ctx)->policy, peer);
 }
 
 int gate_ban_seconds(
@@ -60,14 +66,15 @@ void gate_set_limits(struct policy *policy, const struct config *c)
 	policy_set_abuse_limits(policy, &limits);
 }
 
-int gate_make(struct net *net, struct policy *policy, const struct config *c)
+int gate_make(struct gate *g, struct net *net, const struct config *c)
 {
 	const struct net_admission admission = {
-	        .ctx = policy, .admit = admit, .settled = settled, .still = still};
-	int r = policy_set_exempt(policy, c->abuse_exempt.items, c->abuse_exempt.n);
+	        .ctx = g, .admit = admit, .settled = settled, .still = still};
+	int r = policy_set_exempt(g->policy, c->abuse_exempt.items, c->abuse_exempt.n);
+
 	if (r < 0)
 		return r;
-	gate_set_limits(policy, c);
+	gate_set_limits(g->policy, c);
 	net_set_admission(net, &admission);
 	return 0;
 }

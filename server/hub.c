@@ -41,6 +41,7 @@ struct hub {
 	struct net *net;
 	struct outbound *outbound;
 	struct api *api;
+	struct gate gate;
 	struct doors doors;
 	atomic_bool accepting; /* false before the start and while draining */
 	bool storage_runs;
@@ -336,7 +337,8 @@ static int make_rooms(struct hub *hub)
 	if (!hub->policy)
 		return ERR_NOMEM;
 	policy_set_observer(hub->policy, rules_applied, hub);
-	r = gate_make(hub->net, hub->policy, hub->cfg);
+	hub->gate = (struct gate){.policy = hub->policy, .storage = hub->storage};
+	r = gate_make(&hub->gate, hub->net, hub->cfg);
 	if (r < 0)
 		return r;
 	hub->registry = registry_new(
