@@ -21,6 +21,7 @@ struct hub {
 	struct rig rig;
 	struct ram_store *ram;
 	struct registry *registry;
+	struct policy *policy;
 	struct broker *broker;
 	struct api *api;
 	unsigned extra_port;
@@ -130,6 +131,10 @@ static void hub_rooms(struct hub *h)
 	const struct registry_limits registry_limits = {
 	        .lookup_ms = 5000, .cache_entries = 100, .hub_names = names, .n_hub_names = 1};
 	h->registry = registry_new(h->rig.loops, h->rig.n, &store, NULL, &registry_limits);
+	const struct policy_store policy_store = {.documents = store.documents};
+	const struct policy_limits policy_limits = {.device_defaults = true};
+	h->policy = policy_new(h->rig.loops, h->rig.n, &policy_store, &policy_limits);
+	ck_assert(h->policy && policy_start(h->policy) == 0);
 	const struct broker_hooks hooks = {
 	        .ctx = h,
 	        .authenticate = hook_authenticate,
@@ -184,6 +189,7 @@ HF_UNUSED static void hub_start(void)
 	hub_rooms(h);
 	const struct api_deps deps = {
 	        .registry = h->registry,
+	        .policy = h->policy,
 	        .broker = h->broker,
 	        .telemetry = {h, query_rows},
 	        .audit = ram_audit(h->ram),
@@ -212,9 +218,11 @@ HF_UNUSED static void hub_stop(void)
 {
 	struct hub *h = &hub;
 	api_stop(h->api);
+	policy_stop(h->policy);
 	rig_halt(&h->rig);
 	net_free(h->rig.net);
 	api_free(h->api);
+	policy_free(h->policy);
 	broker_free(h->broker);
 	registry_free(h->registry);
 	for (unsigned i = 0; i < h->rig.n; i++)
