@@ -76,6 +76,8 @@ struct broker_link {
 	struct cert_chain *(*certificate)(void *link);
 	/* The host name that it asked for there (SNI); empty: none. */
 	struct slice (*server_name)(void *link);
+	/* The request that opened its WebSocket, once: the caller's. NULL: none. */
+	struct http_opening *(*take_opening)(void *link);
 };
 
 struct broker_peer {

@@ -24,6 +24,7 @@ struct connecting {
 	struct mqtt_connect con;  /* slices into bytes */
 	struct shard *shard;
 	struct broker_client *client; /* NULL: it has closed meanwhile */
+	struct http_opening *opening; /* of its WebSocket; may be NULL */
 	struct session *session;      /* made for it, and on its way to the store */
 	struct loop_timer timer;      /* which does not answer for ever */
 	bool joined;                  /* session was set: no other answer will come */
@@ -42,6 +43,7 @@ static void connecting_free(struct connecting *k)
 		k->client->connecting = NULL;
 	principal_unref(k->auth.principal);
 	cert_chain_unref(k->auth.certificate);
+	http_opening_free(k->opening);
 	free(k->load.ids);
 	crypto_wipe(k->bytes, k->n);
 	free(k);
@@ -491,6 +493,17 @@ static void keep_tls(struct connecting *k, struct slice server_name)
 		memcpy(k->bytes + k->n, server_name.p, server_name.n);
 }
 
+static void keep_opening(struct connecting *k)
+{
+	const struct broker_client *c = k->client;
+	k->opening = c->ops->take_opening ? c->ops->take_opening(c->link) : NULL;
+	if (!k->opening)
+		return;
+	k->auth.query = k->opening->query;
+	k->auth.headers = k->opening->headers;
+	k->auth.n_headers = k->opening->n_headers;
+}
+
 static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slice assigned)
 {
 	const struct broker_hooks *hooks = &c->shard->b->hooks;
@@ -530,6 +543,7 @@ static void ask(struct broker_client *c, const struct mqtt_frame *f, struct slic
 	};
 	snprintf(k->auth.peer, sizeof(k->auth.peer), "%s", c->address);
 	keep_tls(k, server_name);
+	keep_opening(k);
 	c->connecting = k;
 	c->state = CLIENT_CONNECTING;
 	loop_timer_cancel(&c->timer); /* the registry and the store answer in bounded time */

@@ -64,6 +64,11 @@ static struct slice link_server_name(void *link)
 	return conn_server_name(link);
 }
 
+static struct http_opening *link_take_opening(void *link)
+{
+	return conn_take_opening(link);
+}
+
 static const struct broker_link front_link = {
         .send = link_send,
         .send_msg = link_send_msg,
@@ -75,6 +80,7 @@ static const struct broker_link front_link = {
         .known = link_known,
         .certificate = link_certificate,
         .server_name = link_server_name,
+        .take_opening = link_take_opening,
 };
 
 static ssize_t front_on_data(struct conn *c HF_UNUSED, void *arg, struct slice in, size_t *ret_need)

@@ -27,8 +27,7 @@ struct auth_request {
 	const char *protocol;           /* "mqtt", "mqtts", "wss", "https"; NULL: not said */
 	struct slice server_name;       /* SNI; empty: none */
 	struct cert_chain *certificate; /* borrowed; NULL: the client has shown none */
-	/* HTTPS, and WebSocket where a custom authoriser is named in it: the request's query as
-	 * sent, and its headers. */
+	/* HTTPS, and the request that opened the WebSocket: its query as sent, and its headers. */
 	struct slice query;
 	const struct http_header *headers;
 	unsigned n_headers;

@@ -92,6 +92,9 @@ struct cert_chain *conn_certificate(struct conn *c);
  * At most CONN_NAME_MAX bytes; a view of the connection. */
 #define CONN_NAME_MAX 255
 struct slice conn_server_name(const struct conn *c);
+/* The request that opened its WebSocket, once: the caller's. NULL: there was none, or it is taken.
+ */
+struct http_opening *conn_take_opening(struct conn *c);
 const char *conn_tls_version(const struct conn *c); /* "TLSv1.3", NULL when plain */
 bool conn_is_loopback_plain(
         const struct conn *c); /* accepted on a plain loopback listener, and from no balancer */

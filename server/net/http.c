@@ -159,13 +159,17 @@ static void upgrade_end(struct http_conn *h)
 {
 	struct conn *c = h->c;
 	const struct ws_server *ws = h->ws;
+	const struct http_request *r = &h->x->r;
+	struct http_opening *opening = http_opening_new(r->query, r->headers, r->n_headers);
 	http_exchange_free(h->x);
 	free(h);
 	conn_set_handler(c, NULL, NULL, 0);
-	if (ws_begin(c) < 0)
+	if (!opening || ws_begin(c, opening) < 0) {
+		http_opening_free(opening);
 		conn_abort(c, END_INTERNAL);
-	else
-		ws->on_open(c, ws->arg);
+		return;
+	}
+	ws->on_open(c, ws->arg);
 }
 
 /* The head is parsed: what the connection knows, and how large the body may be. Returns false after

@@ -5,6 +5,7 @@
 #include <wslay/wslay.h>
 
 #include "server/base/err.h"
+#include "server/base/http_header.h"
 #include "server/base/log.h"
 #include "server/base/utf8.h"
 
@@ -30,15 +31,16 @@ struct ws_control {
 
 struct ws {
 	struct ws_reader *reader;
-	struct ws_control *in;   /* the control frame that is being read */
-	struct ws_control *ping; /* the last one that is not answered */
-	uint32_t raw;            /* ws_raw */
-	uint32_t message;        /* payload of the message so far */
-	uint16_t fragments;      /* its frames so far; 0: between messages */
-	uint16_t code;           /* of our close frame; 0: none */
-	bool peer_closed;        /* its close frame has come */
-	bool say_close;          /* our close frame is due */
-	bool said_close;         /* it is due or out: there is only one */
+	struct ws_control *in;        /* the control frame that is being read */
+	struct ws_control *ping;      /* the last one that is not answered */
+	uint32_t raw;                 /* ws_raw */
+	uint32_t message;             /* payload of the message so far */
+	uint16_t fragments;           /* its frames so far; 0: between messages */
+	uint16_t code;                /* of our close frame; 0: none */
+	bool peer_closed;             /* its close frame has come */
+	bool say_close;               /* our close frame is due */
+	bool said_close;              /* it is due or out: there is only one */
+	struct http_opening *opening; /* until somebody takes it */
 };
 
 /* ---- readers ---- */
@@ -353,14 +355,20 @@ bool ws_goodbye(struct conn *c)
 
 /* ---- begin and end ---- */
 
-int ws_begin(struct conn *c)
+int ws_begin(struct conn *c, struct http_opening *opening)
 {
 	assert(!c->ws && c->out_bytes < UINT32_MAX);
 	c->ws = calloc(1, sizeof(*c->ws));
 	if (!c->ws)
 		return ERR_NOMEM;
 	c->ws->raw = (uint32_t)c->out_bytes;
+	c->ws->opening = opening;
 	return 0;
+}
+
+struct http_opening *conn_take_opening(struct conn *c)
+{
+	return c->ws ? TAKE_PTR(c->ws->opening) : NULL;
 }
 
 void ws_free(struct conn *c)
@@ -370,6 +378,7 @@ void ws_free(struct conn *c)
 	reader_free(c->ws->reader);
 	free(c->ws->in);
 	free(c->ws->ping);
+	http_opening_free(c->ws->opening);
 	free(c->ws);
 	c->ws = NULL;
 }

@@ -14,9 +14,9 @@
 #define WS_CONTROLS_MAX 256   /* bytes of the control frames that can be due at once */
 #define WS_FRAGMENTS_MAX 4096 /* frames of one message */
 
-/* From here on the connection speaks WebSocket; what is queued by now goes out as it is. 0 or
- * ERR_NOMEM. */
-int ws_begin(struct conn *c);
+/* From here on the connection speaks WebSocket; what is queued by now goes out as it is. opening:
+ * the connection's from then on; may be NULL. 0 or ERR_NOMEM. */
+int ws_begin(struct conn *c, struct http_opening *opening);
 void ws_free(struct conn *c);
 /* Unwraps n bytes at p in place and returns how many bytes of payload are there now. Answers to
  * control frames are noted. What the standard forbids ends the connection. A frame or a message

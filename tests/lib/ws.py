@@ -68,9 +68,9 @@ def read_head(sock):
 class WebSocket:
     """An open WebSocket; as a stream (sendall, recv, settimeout, close) it is a transport of lib.mqtt."""
 
-    def __init__(self, hub, path="/mqtt", protocol="mqtt", **more):
+    def __init__(self, hub, path="/mqtt", protocol="mqtt", headers=None, **more):
         self.socket = tls_socket(hub, **more)
-        self.socket.sendall(handshake(path, protocol))
+        self.socket.sendall(handshake(path, protocol, **(headers or {})))
         status, self.headers, self.buffer = read_head(self.socket)
         if status != 101:
             raise AssertionError(f"no WebSocket but {status}")

@@ -43,7 +43,7 @@ static void echo_accept(struct conn *c, void *arg)
 {
 	static const struct conn_handler h = {.on_data = echo_data, .on_closed = echo_closed};
 	conn_send(c, "raw", 3); /* what is queued by now belongs to no frame */
-	ck_assert_int_eq(ws_begin(c), 0);
+	ck_assert_int_eq(ws_begin(c, NULL), 0);
 	conn_set_handler(c, &h, arg, TOTAL);
 }
 
