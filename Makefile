@@ -13,7 +13,7 @@ CC := gcc
 endif
 BUILD ?= build$(if $(SAN),/$(SAN))
 
-PKGS := openssl libevent_core jansson libpq libcurl
+PKGS := openssl libevent_core jansson libpq libcurl libjwt
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wformat=2 -Wundef -Werror

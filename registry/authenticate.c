@@ -17,6 +17,7 @@ static const struct credential *const kinds[] = {
         &credential_anonymous,
         &credential_key,
         &credential_sas,
+        &credential_jwt,
         &credential_secret,
         &credential_x509,
 };

@@ -120,6 +120,7 @@ extern const struct credential credential_custom;    /* credential_custom.c: one
 extern const struct credential credential_custom_default; /* one that is not: takes over */
 extern const struct credential credential_key;            /* credential_sas.c: a back end */
 extern const struct credential credential_sas;            /* credential_sas.c: a device or module */
+extern const struct credential credential_jwt;            /* credential_jwt.c */
 extern const struct credential credential_secret;         /* credential_secret.c */
 extern const struct credential credential_x509;           /* credential_x509.c */
 

@@ -1,6 +1,7 @@
 #include "registry/device_doc.h"
 
 #include "registry/auth/sas.h"
+#include "registry/jwt_keys.h"
 #include "registry/sym_key.h"
 #include "registry/tags.h"
 #include "server/base/clock.h"
@@ -78,33 +79,20 @@ static void read_tags(struct doc_check *c, const json_t *value, struct device_do
 
 /* ---- auth ---- */
 
-static const char *const auth_names[] = {
-        [DEVICE_AUTH_SAS] = "sas",
-        [DEVICE_AUTH_SECRET] = "secret",
-        [DEVICE_AUTH_X509_THUMBPRINT] = "x509Thumbprint",
-        [DEVICE_AUTH_X509_CA] = "x509Ca",
-};
-
 static bool read_auth_type(struct doc_check *c, const json_t *value, struct device_doc *ret)
 {
-	static const char *const later[] = {"jwt"};
 	if (!value) {
 		doc_member_error(c, "type", "is required");
 		return false;
 	}
 	struct slice text = text_of(value);
-	for (unsigned i = 0; i < ARRAY_LEN(auth_names); i++)
-		if (slice_eq_str(text, auth_names[i])) {
-			ret->auth = (enum device_auth)i;
+	for (enum device_auth i = DEVICE_AUTH_SAS; i <= DEVICE_AUTH_JWT; i++)
+		if (slice_eq_str(text, device_auth_name(i))) {
+			ret->auth = i;
 			return true;
 		}
-	for (unsigned i = 0; i < ARRAY_LEN(later); i++)
-		if (slice_eq_str(text, later[i])) {
-			doc_member_error(c, "type", "is not supported yet");
-			return false;
-		}
-	doc_member_error(
-	        c, "type", "must be \"sas\", \"secret\", \"x509Thumbprint\" or \"x509Ca\"");
+	doc_member_error(c, "type",
+	        "must be \"sas\", \"secret\", \"x509Thumbprint\", \"x509Ca\" or \"jwt\"");
 	return false;
 }
 
@@ -124,7 +112,7 @@ static void read_secret(struct doc_check *c, const json_t *value, struct device_
 	struct slice text = text_of(value);
 	if (!json_is_string(value) || text.n < SECRET_MIN || text.n > SECRET_MAX) {
 		doc_error(c, "must be a string of 16 to 256 bytes");
-	} else if (sas_is(text)) {
+	} else if (sas_is(text) || jws_is(text)) {
 		doc_error(c, "must not look like a token");
 	} else {
 		memcpy(ret->secret, text.p, text.n);
@@ -146,6 +134,11 @@ static void read_secondary_thumbprint(
 		thumbprint_read(c, value, ret->thumbprints[1]);
 }
 
+static void read_jwt_keys(struct doc_check *c, const json_t *value, struct device_doc *ret)
+{
+	jwt_keys_read(c, value, &ret->jwt_keys);
+}
+
 struct member {
 	const char *name;
 	void (*read)(struct doc_check *c, const json_t *value, struct device_doc *ret);
@@ -159,6 +152,7 @@ static const struct member auth_members[] = {
         {"primaryThumbprint", read_primary_thumbprint, DEVICE_AUTH_X509_THUMBPRINT},
         {"secondaryThumbprint", read_secondary_thumbprint, DEVICE_AUTH_X509_THUMBPRINT},
         {"warnings", NULL, DEVICE_AUTH_X509_THUMBPRINT}, /* read-only */
+        {"keys", read_jwt_keys, DEVICE_AUTH_JWT},
 };
 
 static void read_auth_member(
@@ -197,6 +191,8 @@ static void read_auth(struct doc_check *c, const json_t *value, struct device_do
 	if (ret->auth == DEVICE_AUTH_X509_THUMBPRINT && !ret->thumbprints[0][0] &&
 	        !ret->thumbprints[1][0] && !c->failed)
 		doc_member_error(c, "primaryThumbprint", "is required, or secondaryThumbprint");
+	if (ret->auth == DEVICE_AUTH_JWT && !ret->jwt_keys && !c->failed)
+		doc_member_error(c, "keys", "is required");
 }
 
 /* ---- the whole ---- */
@@ -281,6 +277,7 @@ int device_doc_read(
 void device_doc_done(struct device_doc *d)
 {
 	free(d->tags);
+	free(d->jwt_keys);
 	crypto_wipe(d, sizeof(*d));
 }
 
@@ -290,6 +287,12 @@ static json_t *time_json(int64_t us)
 {
 	char text[CLOCK_RFC3339_LEN];
 	return us ? json_string(clock_rfc3339(us, text)) : json_null();
+}
+
+static int add_jwt_keys(json_t *auth, const struct device_record *r)
+{
+	_cleanup_json_ json_t *kept = r->auth_public ? json_loads(r->auth_public, 0, NULL) : NULL;
+	return json_object_update(auth, kept);
 }
 
 /* The thumbprints, and what there is to say against them. */
@@ -311,7 +314,7 @@ static int add_thumbprints(json_t *auth, const struct device_record *r)
 
 static json_t *auth_json(const struct device_record *r, struct device_doc_view view)
 {
-	json_t *auth = json_pack("{s:s}", "type", auth_names[r->auth]);
+	json_t *auth = json_pack("{s:s}", "type", device_auth_name(r->auth));
 	char text[SYM_KEY_TEXT_MAX];
 	if (!auth)
 		return NULL;
@@ -327,6 +330,8 @@ static json_t *auth_json(const struct device_record *r, struct device_doc_view v
 		err |= json_object_set_new(auth, "secret", json_string(view.secret));
 	if (r->auth == DEVICE_AUTH_X509_THUMBPRINT)
 		err |= add_thumbprints(auth, r);
+	if (r->auth == DEVICE_AUTH_JWT)
+		err |= add_jwt_keys(auth, r);
 	if (err == 0)
 		return auth;
 	json_decref(auth);
@@ -402,7 +407,7 @@ json_t *device_doc_merge(const struct device_record *r, const json_t *patch)
 	if (!doc)
 		return NULL;
 	const json_t *type = json_object_get(json_object_get(patch, "auth"), "type");
-	if (type && !slice_eq_str(text_of(type), auth_names[r->auth]) &&
+	if (type && !slice_eq_str(text_of(type), device_auth_name(r->auth)) &&
 	        json_object_set_new(doc, "auth", json_object()) < 0)
 		return NULL;
 	return json_merge_patch(doc, patch);

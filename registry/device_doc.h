@@ -23,6 +23,7 @@ struct device_doc {
 	size_t secret_len;                 /* 0: not named */
 	char secret[SECRET_MAX + 1];
 	char thumbprints[2][THUMBPRINT_TEXT_MAX + 1]; /* "": not named */
+	char *jwt_keys;                               /* malloc'ed text; NULL: not named */
 	char *tags;                                   /* malloc'ed text */
 };
 

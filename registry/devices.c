@@ -68,6 +68,13 @@ static void apply_thumbprints(const struct device_doc *doc, struct device_record
 		abort();
 }
 
+static void apply_jwt_keys(const struct device_doc *doc, struct device_record *rec)
+{
+	rec->auth_public = strdup(doc->jwt_keys);
+	if (!rec->auth_public)
+		abort(); /* as above */
+}
+
 static void apply_auth(struct change *c, struct device_record *rec, enum apply_mode mode)
 {
 	const struct device_doc *doc = &c->doc;
@@ -85,6 +92,8 @@ static void apply_auth(struct change *c, struct device_record *rec, enum apply_m
 		apply_sas(doc, rec, fresh || mode == APPLY_MERGED);
 	else if (rec->auth == DEVICE_AUTH_X509_THUMBPRINT)
 		apply_thumbprints(doc, rec);
+	else if (rec->auth == DEVICE_AUTH_JWT)
+		apply_jwt_keys(doc, rec);
 	if (rec->auth != DEVICE_AUTH_SECRET)
 		return;
 	/* A secret is never shown, so that a merged document never has it: the patch has to say. */

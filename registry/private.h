@@ -12,6 +12,7 @@ struct settings {
 	atomic_uint refs;
 	unsigned lookup_ms;
 	unsigned authorizer_min_s;
+	unsigned jwt_skew_s, jwt_max_lifetime_s;
 	size_t cache_entries;
 	unsigned auto_register_rate;
 	unsigned n_hub_names;

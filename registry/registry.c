@@ -26,6 +26,8 @@ struct settings *settings_new(const struct registry_limits *limits)
 	atomic_init(&s->refs, 1);
 	s->lookup_ms = limits->lookup_ms;
 	s->authorizer_min_s = limits->authorizer_min_s;
+	s->jwt_skew_s = limits->jwt_skew_s;
+	s->jwt_max_lifetime_s = limits->jwt_max_lifetime_s;
 	s->cache_entries = limits->cache_entries;
 	s->auto_register_rate = limits->auto_register_rate;
 	for (; s->n_hub_names < limits->n_hub_names; s->n_hub_names++) {

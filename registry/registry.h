@@ -20,7 +20,9 @@ struct registry_limits {
 	char *const
 	        *hub_names; /* hub.name; copied; the first is the HostName of connection strings */
 	unsigned n_hub_names;
-	unsigned authorizer_min_s; /* the least that a custom authoriser may say for its times */
+	unsigned jwt_skew_s;         /* jwt.clock_skew */
+	unsigned jwt_max_lifetime_s; /* jwt.max_lifetime */
+	unsigned authorizer_min_s;   /* the least that a custom authoriser may say for its times */
 };
 
 /* loops: n, not running. store and hooks (NULL: none) are copied. NULL when out of memory. Main

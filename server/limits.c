@@ -52,6 +52,8 @@ struct registry_limits registry_limits_of(const struct config *c)
 	        .auto_register_rate = (unsigned)c->registry_auto_register_rate,
 	        .hub_names = c->hub_name.items,
 	        .n_hub_names = c->hub_name.n,
+	        .jwt_skew_s = (unsigned)c->jwt_clock_skew,
+	        .jwt_max_lifetime_s = (unsigned)c->jwt_max_lifetime,
 	        .authorizer_min_s = (unsigned)c->registry_authorizer_min_seconds,
 	};
 }

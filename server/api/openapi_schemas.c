@@ -24,14 +24,23 @@ const char api_openapi_components[] = JSON({
 	"Thumbprint": {"type": ["string", "null"], "description":
 		"For x509Thumbprint: SHA-256 of the certificate in hex, or SHA-1, which is reported"},
 	"DeviceAuth": {"type": "object", "required": ["type"], "properties": {
-		"type": {"type": "string", "enum": ["sas", "secret", "x509Thumbprint", "x509Ca"]},
+		"type": {"type": "string", "enum": ["sas", "secret", "x509Thumbprint", "x509Ca", "jwt"]},
 		"primaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secondaryKey": {"$ref": "#/components/schemas/SymmetricKey"},
 		"secret": {"type": "string", "minLength": 16, "maxLength": 256, "description":
 			"For secret; made where none is given and shown once"},
 		"primaryThumbprint": {"$ref": "#/components/schemas/Thumbprint"},
 		"secondaryThumbprint": {"$ref": "#/components/schemas/Thumbprint"},
-		"warnings": {"type": "array", "items": {"type": "string"}, "readOnly": true}
+		"warnings": {"type": "array", "items": {"type": "string"}, "readOnly": true},
+		"keys": {"type": "array", "minItems": 1, "maxItems": 8, "description": "For jwt",
+			"items": {"$ref": "#/components/schemas/JwtKey"}}
+	}},
+	"JwtKey": {"type": "object", "required": ["alg", "publicKey"], "additionalProperties": false,
+		"properties": {
+		"kid": {"type": "string", "maxLength": 256},
+		"alg": {"enum": ["ES256", "RS256"]},
+		"publicKey": {"type": "string", "maxLength": 2048, "description": "PEM; P-256, or RSA from 2048 bits"},
+		"notAfter": {"type": "string", "format": "date-time"}
 	}},
 	"DeviceCreate": {"allOf": [{"$ref": "#/components/schemas/DeviceWrite"},
 		{"type": "object", "required": ["deviceId"]}]},
