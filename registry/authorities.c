@@ -338,7 +338,7 @@ bool registry_certificate_id(
 {
 	const struct trust *t = trust_here(r);
 	_cleanup_x509_ struct x509_st *leaf = NULL;
-	if (x509_read(chain->der[0], &leaf) < 0)
+	if (x509_of_chain(chain, 0, &leaf) < 0)
 		return false;
 	const struct x509_authority *a = t ? x509_trust_issuer(t->x509, leaf) : NULL;
 	return x509_device_id(leaf, a ? a->id_from : X509_ID_FROM_CN, ret);

@@ -86,8 +86,8 @@ static enum deny_reason read_leaf(struct attempt *a, struct shown *s)
 {
 	if (s->leaf)
 		return DENY_NONE;
-	return x509_read(a->req->certificate->der[0], &s->leaf) < 0 ? DENY_CERT_MALFORMED
-	                                                            : DENY_NONE;
+	return x509_of_chain(a->req->certificate, 0, &s->leaf) < 0 ? DENY_CERT_MALFORMED
+	                                                           : DENY_NONE;
 }
 
 /* A certificate that stands for itself has dates all the same. */

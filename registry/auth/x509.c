@@ -28,6 +28,17 @@ int x509_read(struct slice der, struct x509_st **ret)
 	return 0;
 }
 
+int x509_of_chain(const struct cert_chain *chain, unsigned i, struct x509_st **ret)
+{
+	X509 *cert = chain->read[i];
+	if (!cert || chain->der[i].n > X509_DER_MAX)
+		return x509_read(chain->der[i], ret);
+	if (X509_up_ref(cert) != 1)
+		return ERR_NOMEM;
+	*ret = cert;
+	return 0;
+}
+
 static int no_passphrase(
         HF_UNUSED char *buf, HF_UNUSED int size, HF_UNUSED int rw, HF_UNUSED void *arg)
 {

@@ -7,6 +7,7 @@
 #ifndef HF_REGISTRY_AUTH_X509_H
 #define HF_REGISTRY_AUTH_X509_H
 
+#include "server/base/cert_chain.h"
 #include "server/base/cleanup.h"
 #include "server/base/crypto.h"
 #include "server/base/facts.h"
@@ -32,6 +33,9 @@ enum x509_id_from {
 int x509_read(struct slice der, struct x509_st **ret);
 /* The same from PEM: exactly one, text around it is passed over; white space alone behind it. */
 int x509_read_pem(struct slice pem, struct x509_st **ret);
+/* One of a chain that a client has shown, as it was read already where it was. A reference for the
+ * caller. As x509_read. */
+int x509_of_chain(const struct cert_chain *chain, unsigned i, struct x509_st **ret);
 struct x509_st *x509_free(struct x509_st *cert); /* NULL is fine; returns NULL */
 static inline void x509_cleanup(struct x509_st **cert)
 {

@@ -325,7 +325,7 @@ static STACK_OF(X509) * sent_with(const struct cert_chain *chain)
 	STACK_OF(X509) *sent = sk_X509_new_null();
 	for (unsigned i = 1; sent && i < chain->n && i < CERT_CHAIN_MAX; i++) {
 		X509 *cert = NULL;
-		if (x509_read(chain->der[i], &cert) == 0 && sk_X509_push(sent, cert) == 0)
+		if (x509_of_chain(chain, i, &cert) == 0 && sk_X509_push(sent, cert) == 0)
 			X509_free(cert);
 	}
 	return sent;

@@ -12,6 +12,8 @@ struct cert_chain *cert_chain_new(const struct slice *der, unsigned n)
 	struct cert_chain *c = malloc(sizeof(*c) + bytes);
 	if (!c)
 		return NULL;
+	memset(c->read, 0, sizeof(c->read));
+	c->read_free = NULL;
 	atomic_init(&c->refs, 1);
 	c->n = n;
 	uint8_t *at = c->bytes;
@@ -33,7 +35,11 @@ struct cert_chain *cert_chain_ref(struct cert_chain *c)
 
 struct cert_chain *cert_chain_unref(struct cert_chain *c)
 {
-	if (c && atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1)
-		free(c);
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return NULL;
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->read[i])
+			c->read_free(c->read[i]);
+	free(c);
 	return NULL;
 }

@@ -16,6 +16,10 @@ struct cert_chain {
 	atomic_uint refs;
 	unsigned n;                       /* at least 1 */
 	struct slice der[CERT_CHAIN_MAX]; /* the client's own first, then what it sent with it */
+	/* The same as the TLS library has read them, for who knows it too: reading one again costs
+	 * more than a signature. NULL where it was not kept. */
+	void *read[CERT_CHAIN_MAX];
+	void (*read_free)(void *cert);
 	uint8_t bytes[];
 };
 

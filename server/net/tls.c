@@ -404,25 +404,43 @@ static struct slice certificate_der(const X509 *cert)
 	return n > 0 ? slice_make(der, (size_t)n) : (struct slice){NULL, 0};
 }
 
+static void read_free(void *cert)
+{
+	X509_free(cert);
+}
+
+static void keep_read(struct cert_chain *chain, X509 *const *certs)
+{
+	chain->read_free = read_free;
+	for (unsigned i = 0; i < chain->n; i++)
+		if (X509_up_ref(certs[i]) == 1)
+			chain->read[i] = certs[i];
+}
+
 struct cert_chain *tls_peer_chain(const struct conn *c)
 {
 	X509 *own = c->ssl ? SSL_get0_peer_certificate(c->ssl) : NULL;
 	struct slice der[CERT_CHAIN_MAX];
+	X509 *certs[CERT_CHAIN_MAX];
 	if (!own)
 		return NULL;
 	/* A server's list of what the peer sent is without the peer's own. */
 	STACK_OF(X509) *sent = SSL_get_peer_cert_chain(c->ssl);
 	unsigned n = 0;
-	der[n++] = certificate_der(own);
+	certs[n++] = own;
 	for (int i = 0; i < sk_X509_num(sent) && n < CERT_CHAIN_MAX; i++)
-		der[n++] = certificate_der(sk_X509_value(sent, i));
+		certs[n++] = sk_X509_value(sent, i);
 	bool whole = true;
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		der[i] = certificate_der(certs[i]);
 		whole &= der[i].n > 0;
+	}
 	struct cert_chain *chain = whole ? cert_chain_new(der, n) : NULL;
 	for (unsigned i = 0; i < n; i++)
 		OPENSSL_free((void *)der[i].p);
 	ERR_clear_error();
+	if (chain)
+		keep_read(chain, certs);
 	return chain;
 }
 
