@@ -1,0 +1,262 @@
+/* Policy documents: what is taken and what is refused, by name; what they decide. */
+#include "policy/document.h"
+#include "server/base/err.h"
+#include "tests/unit/policy/rules_rig.h"
+
+/* ---- decisions, each case with documents of its own ---- */
+
+enum what { CONNECT, PUBLISH, RETAIN, SUBSCRIBE, RECEIVE };
+
+static bool ask(struct rig *r, const struct principal *p, enum what what, const char *text)
+{
+	const struct auth_request req = {.server_name = SLICE_LIT("hub.example"),
+	        .persistent = true,
+	        .has_will = true,
+	        .will_topic = SLICE_LIT("gone/d1")};
+	struct slice s = slice_str(text);
+	switch (what) {
+	case CONNECT: return policy_may_connect(r->policy, p, &req) == DENY_NONE;
+	case PUBLISH: return policy_may_publish(p, s, false);
+	case RETAIN: return policy_may_publish(p, s, true);
+	case SUBSCRIBE: return policy_may_subscribe(p, s);
+	case RECEIVE: return policy_may_receive(p, s, NULL);
+	}
+	return false;
+}
+
+#define ALLOW(action, resource) \
+	"{'Effect':'Allow','Action':'iot:" action "','Resource':'" resource "'}"
+#define DENY(action, resource) \
+	"{'Effect':'Deny','Action':'iot:" action "','Resource':'" resource "'}"
+#define WHEN(effect, action, resource, condition)                                \
+	"{'Effect':'" effect "','Action':'iot:" action "','Resource':'" resource \
+	"','Condition':" condition "}"
+
+static const char tags[] = "{'site':'berlin','floor':3,'live':true,'wild':'a*','deep':{'x':1}}";
+
+/* Device d1 with those tags, from 192.0.2.7. */
+static const struct {
+	const char *statements;
+	enum what what;
+	const char *text;
+	bool allowed;
+} decisions[] = {
+        /* the table, and what takes from it */
+        {"", PUBLISH, "devices/d1/x", true},
+        {"", PUBLISH, "x", false},
+        {"", CONNECT, "", true},
+        {DENY("Connect", "*"), CONNECT, "", false},
+        {DENY("Connect", "client/d1"), CONNECT, "", false},
+        {DENY("Connect", "client/d2"), CONNECT, "", true},
+        {DENY("Connect", "topic/d1"), CONNECT, "", true},
+        {DENY("Publish", "topic/devices/d1/x"), PUBLISH, "devices/d1/x", false},
+        {DENY("Publish", "topic/devices/d1/x"), PUBLISH, "devices/d1/y", true},
+        {DENY("*", "*"), PUBLISH, "devices/d1/y", false},
+        {DENY("RetainPublish", "*"), PUBLISH, "devices/d1/y", true},
+        {DENY("RetainPublish", "*"), RETAIN, "devices/d1/y", false},
+        /* what adds to it */
+        {ALLOW("Publish", "topic/x"), PUBLISH, "x", true},
+        {ALLOW("Publish", "topic/x"), RETAIN, "x", false},
+        {ALLOW("Publish", "topic/x") "," ALLOW("RetainPublish", "topic/x"), RETAIN, "x", true},
+        {ALLOW("RetainPublish", "topic/x"), RETAIN, "x", false},
+        {ALLOW("Publish", "topicfilter/x"), PUBLISH, "x", false},
+        {ALLOW("Subscribe", "topicfilter/x/#"), SUBSCRIBE, "x/#", true},
+        {ALLOW("Subscribe", "topicfilter/x/#"), SUBSCRIBE, "x/y", false},
+        {ALLOW("Subscribe", "topicfilter/x/*"), SUBSCRIBE, "x/#", true},
+        {ALLOW("Subscribe", "topicfilter/x/*"), SUBSCRIBE, "$share/g/x/+", true},
+        {ALLOW("Subscribe", "topicfilter/$share/g/x"), SUBSCRIBE, "$share/g/x", true},
+        {ALLOW("Subscribe", "topicfilter/x/*"), RECEIVE, "x/y", false},
+        {ALLOW("Receive", "topic/x/*"), RECEIVE, "x/y", true},
+        {ALLOW("Pub*", "*"), PUBLISH, "anything", true},
+        {ALLOW("publish", "*"), PUBLISH, "anything", true},
+        {"{'Effect':'Allow','Action':'*','Resource':'*'}", SUBSCRIBE, "#", true},
+        {"{'Effect':'Allow','Action':['iot:Receive','iot:Publish'],'Resource':['topic/a','topic/"
+         "b']}",
+                PUBLISH, "b", true},
+        {ALLOW("GetThingShadow", "thing/x"), PUBLISH, "x", false},
+        {ALLOW("Publish", "arn:aws:iot:eu-west-1:123456789012:topic/a:b"), PUBLISH, "a:b", true},
+        {ALLOW("Publish", "arn:aws-cn:iot:*:*:topic/a"), PUBLISH, "a", true},
+        {ALLOW("Publish", "arn:aws:iot:*:*:*"), PUBLISH, "a", true},
+        /* deny wins, wherever it stands */
+        {ALLOW("Publish", "*") "," DENY("Publish", "topic/secret/*"), PUBLISH, "secret/x", false},
+        {DENY("Publish", "topic/secret/*") "," ALLOW("Publish", "*"), PUBLISH, "secret/x", false},
+        {DENY("Publish", "topic/secret/*") "," ALLOW("Publish", "*"), PUBLISH, "open", true},
+        /* a denied filter is denied to every filter that could match the same */
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/secret/*"), SUBSCRIBE, "#",
+                false},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/secret/*"), SUBSCRIBE, "+/x",
+                false},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/secret/*"), SUBSCRIBE,
+                "$share/g/secret/x", false},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/secret/*"), SUBSCRIBE,
+                "$share/g/+/x", false},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/secret/*"), SUBSCRIBE, "open/#",
+                true},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/a/?/c"), SUBSCRIBE, "a/+/c",
+                false},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/a/?/c"), SUBSCRIBE, "a/+/d",
+                true},
+        {ALLOW("Subscribe", "*") "," DENY("Receive", "topic/secret/*"), RECEIVE, "secret/x", false},
+        /* wildcards of MQTT are text */
+        {ALLOW("Publish", "topic/a/+/b"), PUBLISH, "a/x/b", false},
+        {ALLOW("Publish", "topic/a/#"), PUBLISH, "a/x", false},
+        {ALLOW("Publish", "topic/a/${*}b"), PUBLISH, "a/*b", true},
+        {ALLOW("Publish", "topic/a/${*}b"), PUBLISH, "a/xb", false},
+        {ALLOW("Publish", "topic/a/${?}${$}{x}"), PUBLISH, "a/?${x}", true},
+        /* variables */
+        {ALLOW("Publish", "topic/${iot:ClientId}/x"), PUBLISH, "d1/x", true},
+        {ALLOW("Publish", "topic/${iot:ClientId}/x"), PUBLISH, "d2/x", false},
+        {ALLOW("Publish", "topic/${iot:Connection.Thing.ThingName}"), PUBLISH, "d1", true},
+        {ALLOW("Publish",
+                 "topic/${iot:Connection.Thing.Attributes[site]}/${iot:Connection."
+                 "Thing.Attributes[floor]}/${iot:Connection.Thing.Attributes[live]}"),
+                PUBLISH, "berlin/3/true", true},
+        {ALLOW("Publish", "topic/${iot:Connection.Thing.Attributes[none]}"), PUBLISH,
+                "${iot:Connection.Thing.Attributes[none]}", false},
+        {ALLOW("Publish", "topic/${iot:Connection.Thing.Attributes[wild]}"), PUBLISH, "a*", false},
+        {ALLOW("Publish", "topic/${iot:Connection.Thing.Attributes[deep]}"), PUBLISH, "x", false},
+        {ALLOW("Publish", "topic/${aws:SourceIp}"), PUBLISH, "192.0.2.7", true},
+        {ALLOW("Publish", "topic/${iot:Certificate.Subject.CommonName}*"), PUBLISH, "x", false},
+        {ALLOW("Publish", "*") "," DENY("Publish", "topic/${iot:CertificateId}/x"), PUBLISH,
+                "any/x", false},
+        {ALLOW("Publish", "*") "," DENY("Publish", "topic/${iot:CertificateId}/x"), PUBLISH,
+                "any/y", true},
+        {DENY("Connect", "client/${iot:DomainName}"), CONNECT, "", true},
+        /* conditions */
+        {WHEN("Allow", "Publish", "*", "{'StringEquals':{'iot:ClientId':'d1'}}"), PUBLISH, "x",
+                true},
+        {WHEN("Allow", "Publish", "*", "{'StringEquals':{'iot:ClientId':['d0','d1']}}"), PUBLISH,
+                "x", true},
+        {WHEN("Allow", "Publish", "*", "{'StringEquals':{'iot:ClientId':'D1'}}"), PUBLISH, "x",
+                false},
+        {WHEN("Allow", "Publish", "*", "{'StringEqualsIgnoreCase':{'iot:ClientId':'D1'}}"), PUBLISH,
+                "x", true},
+        {WHEN("Allow", "Publish", "*", "{'StringNotEqualsIgnoreCase':{'iot:ClientId':'D1'}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'StringNotEquals':{'iot:ClientId':['d0','d1']}}"), PUBLISH,
+                "x", false},
+        {WHEN("Allow", "Publish", "*", "{'StringLike':{'iot:ClientId':'d?'}}"), PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*", "{'StringEquals':{'iot:ClientId':'d?'}}"), PUBLISH, "x",
+                false},
+        {WHEN("Allow", "Publish", "*", "{'StringNotLike':{'iot:ClientId':'d?'}}"), PUBLISH, "x",
+                false},
+        {WHEN("Allow", "Publish", "*",
+                 "{'StringEquals':{'iot:ClientId':'${iot:Connection.Thing.ThingName}'}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*",
+                 "{'StringEqualsIgnoreCase':{'iot:ClientId':'${iot:Connection.Thing.ThingName}'}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*",
+                 "{'StringNotEquals':{'iot:ClientId':'${iot:CertificateId}'}}"),
+                PUBLISH, "x", false},
+        {ALLOW("Publish", "*") "," WHEN("Deny", "Publish", "*",
+                 "{'StringEquals':{'iot:ClientId':'${iot:CertificateId}'}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'StringEquals':{'iot:CertificateId':'x'}}"), PUBLISH, "x",
+                false},
+        {WHEN("Allow", "Publish", "*", "{'StringNotEquals':{'iot:CertificateId':'x'}}"), PUBLISH,
+                "x", true},
+        {WHEN("Allow", "Publish", "*", "{'StringEqualsIfExists':{'iot:CertificateId':'x'}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*", "{'Null':{'iot:CertificateId':'true'}}"), PUBLISH, "x",
+                true},
+        {WHEN("Allow", "Publish", "*", "{'Null':{'iot:CertificateId':'false'}}"), PUBLISH, "x",
+                false},
+        {WHEN("Allow", "Publish", "*", "{'Bool':{'iot:Connection.Thing.IsAttached':'true'}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*", "{'Bool':{'iot:Connection.Thing.IsAttached':false}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'IpAddress':{'aws:SourceIp':'192.0.2.0/24'}}"), PUBLISH,
+                "x", true},
+        {WHEN("Allow", "Publish", "*", "{'IpAddress':{'aws:SourceIp':['10.0.0.0/8','::/0']}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'NotIpAddress':{'aws:SourceIp':'192.0.2.0/24'}}"), PUBLISH,
+                "x", false},
+        {WHEN("Allow", "Publish", "*",
+                 "{'NumericGreaterThan':{'iot:Connection.Thing.Attributes[floor]':2}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*",
+                 "{'NumericLessThanEquals':{'iot:Connection.Thing.Attributes[floor]':'2'}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*",
+                 "{'NumericNotEquals':{'iot:Connection.Thing.Attributes[floor]':4}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*",
+                 "{'NumericEquals':{'iot:Connection.Thing.Attributes[site]':4}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'DateGreaterThan':{'aws:CurrentTime':'2020-01-01'}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*",
+                 "{'DateLessThan':{'aws:CurrentTime':'2020-01-01T00:00:00Z'}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'NumericGreaterThan':{'aws:EpochTime':1577836800}}"),
+                PUBLISH, "x", true},
+        {WHEN("Allow", "Publish", "*", "{'DateGreaterThanEquals':{'aws:EpochTime':1577836800}}"),
+                PUBLISH, "x", true},
+        /* of the CONNECT: known there, and only there */
+        {WHEN("Deny", "Connect", "*",
+                 "{'ForAnyValue:StringEquals':{'iot:ConnectAttributes':'LastWill'}}"),
+                CONNECT, "", false},
+        {WHEN("Deny", "Connect", "*",
+                 "{'ForAllValues:StringEquals':{'iot:ConnectAttributes':'LastWill'}}"),
+                CONNECT, "", true},
+        {WHEN("Deny", "Connect", "*",
+                 "{'ForAllValues:StringEquals':{'iot:ConnectAttributes':['LastWill',"
+                 "'PersistentConnect']}}"),
+                CONNECT, "", false},
+        {WHEN("Deny", "Connect", "*",
+                 "{'ArnNotEquals':{'iot:LastWillTopic':'arn:aws:iot:*:*:topic/gone/"
+                 "${iot:ClientId}'}"
+                 "}"),
+                CONNECT, "", true},
+        {WHEN("Deny", "Connect", "*", "{'ArnLike':{'iot:LastWillTopic':'topic/gone/*'}}"), CONNECT,
+                "", false},
+        {WHEN("Deny", "Connect", "*", "{'StringNotEquals':{'iot:DomainName':'hub.example'}}"),
+                CONNECT, "", true},
+        {ALLOW("Publish", "*") "," WHEN(
+                 "Deny", "Publish", "*", "{'StringEquals':{'iot:DomainName':'other'}}"),
+                PUBLISH, "x", false},
+        {WHEN("Allow", "Publish", "*", "{'StringEquals':{'iot:DomainName':'hub.example'}}"),
+                PUBLISH, "x", false},
+        /* all of several */
+        {WHEN("Allow", "Publish", "*",
+                 "{'StringEquals':{'iot:ClientId':'d1','iot:Connection.Thing.Attributes[site]':"
+                 "'rome'}}"),
+                PUBLISH, "x", false},
+};
+
+START_TEST(documents_decide)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(decisions); i++) {
+		struct rig r;
+		rig_open(&r, true);
+		if (decisions[i].statements[0])
+			rig_policy(&r, "p", decisions[i].statements);
+		rig_start(&r);
+		struct principal *p = rig_device(&r, "d1", "p p\n", tags);
+		ck_assert_msg(
+		        ask(&r, p, decisions[i].what, decisions[i].text) == decisions[i].allowed,
+		        "case %u: %s: '%s'", i, decisions[i].statements, decisions[i].text);
+		principal_unref(p);
+		rig_close(&r);
+	}
+}
+END_TEST
+
+START_TEST(without_defaults_a_document_has_to_say_it)
+{
+	struct rig r;
+	rig_open(&r, false);
+	rig_policy(&r, "in", ALLOW("Connect", "client/${iot:ClientId}"));
+	rig_start(&r);
+	_cleanup_principal_ struct principal *bare = rig_device(&r, "d1", "", NULL);
+	ck_assert(!ask(&r, bare, CONNECT, ""));
+	ck_assert(!ask(&r, bare, PUBLISH, "devices/d1/x"));
+	_cleanup_principal_ struct principal *in = rig_device(&r, "d1", "p in\n", NULL);
+	ck_assert(ask(&r, in, CONNECT, ""));
+	ck_assert(!ask(&r, in, PUBLISH, "devices/d1/x"));
+	rig_close(&r);
+}
+END_TEST
+
+UNIT_MAIN("documents", documents_decide, without_defaults_a_document_has_to_say_it)
