@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "policy/filter.h"
+#include "policy/policy_admin.h"
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
@@ -15,6 +16,11 @@
 struct gathering {
 	const struct access_source *source;
 	const struct rules *rules;
+	/* Trying out: its own documents in place of all policies; or one in place of, or besides,
+	 * the policy of that name. */
+	bool only_documents;
+	const char *instead;
+	const json_t *document;
 	json_t *tags;   /* read when first asked for */
 	json_t *record; /* what conditions of groups are asked about */
 	bool tags_read;
@@ -65,6 +71,8 @@ static void add_doc(struct gathering *g, const struct policy_doc *doc, const str
 static void add_policy(struct gathering *g, struct slice name, const struct group *group)
 {
 	bool broken = false;
+	if (g->only_documents || (g->instead && slice_eq_str(name, g->instead)))
+		return;
 	const struct policy_doc *doc = policies_find(
 	        g->rules->parts[RULES_POLICIES], name, &broken);
 	g->broken |= broken;
@@ -169,6 +177,21 @@ static void add_documents(struct gathering *g)
 		err = read_documents(g, list);
 	/* Who gave them is told that they are none (access.h). */
 	if (err < 0)
+		g->err = err;
+}
+
+static void add_instead(struct gathering *g)
+{
+	struct doc_check check = {0};
+	if (!g->document)
+		return;
+	g->documents = calloc(2, sizeof(struct policy_doc *));
+	int err = g->documents
+	        ? policy_doc_read(g->document, &check, slice_str(g->instead), &g->documents[0])
+	        : ERR_NOMEM;
+	if (err == 0)
+		add_doc(g, g->documents[0], NULL);
+	else
 		g->err = err;
 }
 
@@ -314,6 +337,7 @@ static struct rights *make(struct policy *p, struct gathering *g)
 	add_links(g);
 	add_dynamic(g);
 	add_documents(g);
+	add_instead(g);
 	add_scope(g);
 	struct rights *r = g->err == 0 ? lay_down(g) : NULL;
 	if (!r || g->err < 0) {
@@ -334,19 +358,44 @@ static struct rights *make(struct policy *p, struct gathering *g)
 	return r;
 }
 
-struct access *policy_access_make(struct policy *p, const struct access_source *source)
+static struct access *gather_and_make(struct policy *p, struct gathering *g)
 {
 	struct rules *held;
-	const struct rules *rules = rules_now(p, &held);
-	_cleanup_(gathering_done) struct gathering g;
+	g->rules = rules_now(p, &held);
+	struct rights *r = make(p, g);
+	if (r)
+		r->rules = rules_ref((struct rules *)g->rules);
+	rules_unref(held);
+	gathering_done(g);
+	return r ? &r->access : NULL;
+}
+
+struct access *policy_access_make(struct policy *p, const struct access_source *source)
+{
+	struct gathering g;
 	memset(&g, 0, offsetof(struct gathering, docs));
 	g.source = source;
-	g.rules = rules;
-	struct rights *r = make(p, &g);
-	if (r)
-		r->rules = held ? rules_ref(held) : rules_ref((struct rules *)rules);
-	rules_unref(held);
-	return r ? &r->access : NULL;
+	return gather_and_make(p, &g);
+}
+
+struct access *policy_access_try(struct policy *p, const struct access_source *source)
+{
+	struct gathering g;
+	memset(&g, 0, offsetof(struct gathering, docs));
+	g.source = source;
+	g.only_documents = true;
+	return gather_and_make(p, &g);
+}
+
+struct access *policy_access_with(struct policy *p, const struct access_source *source,
+        const char *name, const json_t *document)
+{
+	struct gathering g;
+	memset(&g, 0, offsetof(struct gathering, docs));
+	g.source = source;
+	g.instead = name;
+	g.document = document;
+	return gather_and_make(p, &g);
 }
 
 bool policy_access_groups(const struct access *a, unsigned *pos, struct slice *ret)

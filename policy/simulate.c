@@ -1,0 +1,214 @@
+/* Trying out: what would be decided, and by what; what a document would change. Workers. */
+#include <strings.h>
+
+#include "policy/decide.h"
+#include "policy/objections.h"
+#include "policy/policy_admin.h"
+#include "server/base/cleanup.h"
+#include "server/base/err.h"
+
+static const struct {
+	const char *name;
+	enum ask_action action;
+	bool retain;
+	unsigned doc_action;
+} actions[] = {
+        {"Connect", ASK_CONNECT, false, DOC_CONNECT},
+        {"Publish", ASK_PUBLISH, false, DOC_PUBLISH},
+        {"RetainPublish", ASK_PUBLISH, true, DOC_RETAIN_PUBLISH},
+        {"Subscribe", ASK_SUBSCRIBE, false, DOC_SUBSCRIBE},
+        {"Receive", ASK_RECEIVE, false, DOC_RECEIVE},
+};
+
+static const char *const by_names[] = {
+        [WHY_NOTHING] = "nothing",
+        [WHY_BROKEN] = "unreadable",
+        [WHY_TABLE] = "default",
+        [WHY_GRANT] = "grant",
+        [WHY_STATEMENT] = "policy",
+        [WHY_SCOPE] = "scope",
+};
+
+static void set_slice(json_t *doc, const char *name, struct slice s)
+{
+	if (s.n > 0)
+		json_object_set_new(doc, name, json_stringn((const char *)s.p, s.n));
+}
+
+static void set_statement(json_t *doc, const struct why *why)
+{
+	const struct statement *s = &why->doc->statements[why->statement];
+	set_slice(doc, "policy", why->doc->name);
+	if (why->doc->version)
+		json_object_set_new(doc, "version", json_integer(why->doc->version));
+	json_object_set_new(doc, "statement", json_integer(why->statement));
+	set_slice(doc, "sid", s->sid);
+	json_object_set_new(doc, "effect", json_string(s->deny ? "Deny" : "Allow"));
+}
+
+static json_t *show(bool allowed, const struct why *why)
+{
+	json_t *doc = json_pack(
+	        "{s:s, s:s}", "decision", allowed ? "allow" : "deny", "by", by_names[why->by]);
+	if (!doc)
+		return NULL;
+	if (why->by == WHY_STATEMENT)
+		set_statement(doc, why);
+	if (why->by == WHY_TABLE)
+		set_slice(doc, "rule", why->pattern);
+	if (why->by == WHY_GRANT)
+		set_slice(doc, "topicFilter", why->pattern);
+	if (why->by == WHY_SCOPE)
+		json_object_set_new(doc, "scope", json_string(why->detail));
+	if (why->group)
+		set_slice(doc, "group", why->group->name);
+	if (why->part) {
+		json_object_set_new(doc, "kind", json_string(entity_name(why->part->kind)));
+		set_slice(doc, "id", why->part->id);
+	}
+	return doc;
+}
+
+int policy_simulate(struct policy *p HF_UNUSED, const struct policy_question *q, json_t **ret)
+{
+	struct why why;
+	const char *name = q->action;
+	if (strncmp(name, "iot:", 4) == 0)
+		name += 4;
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+		if (strcasecmp(name, actions[i].name) != 0)
+			continue;
+		const struct ask ask = {.action = actions[i].action,
+		        .who = q->who,
+		        .text = q->text,
+		        .retain = actions[i].retain,
+		        .from = q->from,
+		        .req = q->req};
+		bool allowed = decide(&ask, &why);
+		*ret = show(allowed, &why);
+		return *ret ? 0 : ERR_NOMEM;
+	}
+	return ERR_INVALID;
+}
+
+/* ---- what a document changes ---- */
+
+#define PROBE_MAX 1024
+#define PROBES_MAX 200
+
+struct comparison {
+	const struct principal *before, *after;
+	json_t *gains, *losses;
+	unsigned probes;
+};
+
+static void probe(struct comparison *c, size_t action, struct slice text)
+{
+	struct ask ask = {
+	        .action = actions[action].action, .text = text, .retain = actions[action].retain};
+	ask.who = c->before;
+	bool before = decide(&ask, NULL);
+	ask.who = c->after;
+	bool after = decide(&ask, NULL);
+	if (before == after)
+		return;
+	json_t *entry = json_pack(
+	        "{s:s, s:s%}", "action", actions[action].name, "topic", text.p, text.n);
+	const json_t *other;
+	size_t i;
+	json_t *list = after ? c->gains : c->losses;
+	json_array_foreach(list, i, other)
+	{
+		if (json_equal(entry, other)) {
+			json_decref(entry);
+			return;
+		}
+	}
+	json_array_append_new(list, entry);
+}
+
+/* An example of what the pattern matches for that device: its own values, and "example" for '*'. */
+static bool example(const struct glob *g, const struct policy_doc *doc, const struct principal *p,
+        char out[static PROBE_MAX], size_t *ret_len)
+{
+	size_t n = 0;
+	for (unsigned i = 0; i < g->n; i++) {
+		struct slice t = g->atoms[i].text;
+		if (g->atoms[i].kind == GLOB_RUN)
+			t = SLICE_LIT("example");
+		else if (g->atoms[i].kind == GLOB_ONE)
+			t = SLICE_LIT("x");
+		else if (g->atoms[i].kind == GLOB_VAR) {
+			enum var_kind kind = doc->vars[g->atoms[i].var].kind;
+			t = kind == VAR_CLIENT_ID || kind == VAR_THING_NAME ? principal_device_id(p)
+			                                                    : SLICE_LIT("example");
+		}
+		if (t.n > PROBE_MAX - n)
+			return false;
+		memcpy(out + n, t.p, t.n);
+		n += t.n;
+	}
+	*ret_len = n;
+	return n > 0;
+}
+
+static void probe_statement(
+        struct comparison *c, const struct policy_doc *doc, const struct statement *s)
+{
+	char text[PROBE_MAX];
+	size_t n;
+	for (unsigned k = 0; k < s->n_resources; k++)
+		for (size_t a = 0; a < ARRAY_LEN(actions) && c->probes < PROBES_MAX; a++) {
+			unsigned type = actions[a].action == ASK_CONNECT ? DOC_CLIENT
+			        : actions[a].action == ASK_SUBSCRIBE     ? DOC_TOPICFILTER
+			                                                 : DOC_TOPIC;
+			if (!(s->actions & actions[a].doc_action) ||
+			        !(s->resources[k].types & type))
+				continue;
+			c->probes++;
+			if (type == DOC_CLIENT)
+				probe(c, a, principal_client_id(c->before));
+			else if (example(&s->resources[k].glob, doc, c->before, text, &n))
+				probe(c, a, slice_make(text, n));
+		}
+}
+
+static void probe_document(struct comparison *c, const struct policy_doc *doc)
+{
+	for (unsigned i = 0; i < doc->n_statements; i++)
+		probe_statement(c, doc, &doc->statements[i]);
+}
+
+/* Of the document, and of every other that the device has: what is replaced is among those. */
+int policy_compare(struct policy *p HF_UNUSED, const json_t *document,
+        const struct principal *before, const struct principal *after, json_t *gains,
+        json_t *losses)
+{
+	struct comparison c = {.before = before, .after = after, .gains = gains, .losses = losses};
+	struct policy_doc *doc = NULL;
+	struct doc_check check = {0};
+	int err = policy_doc_read(document, &check, slice_str(""), &doc);
+	if (err < 0)
+		return err;
+	probe_document(&c, doc);
+	for (unsigned k = 0; k < PRINCIPAL_PARTS; k++) {
+		const struct rights *r = rights_of(before->access[k]);
+		for (unsigned i = 0; r && i < r->n_docs; i++)
+			probe_document(&c, r->docs[i].doc);
+	}
+	policy_doc_free(doc);
+	return 0;
+}
+
+int policy_check(const json_t *document, json_t *errors, json_t *objections)
+{
+	struct doc_check check = {.errors = errors};
+	struct policy_doc *doc = NULL;
+	size_t mark = doc_enter(&check, SLICE_LIT("document"));
+	int err = policy_doc_read(document, &check, slice_str(""), &doc);
+	doc_leave(&check, mark);
+	if (err == 0)
+		objections_find(doc, objections);
+	policy_doc_free(doc);
+	return err;
+}
