@@ -49,12 +49,18 @@ void api_call_err(struct api_call *c, int err)
 	api_call_problem(c, kind, NULL);
 }
 
-static void problem_with(struct api_call *c, const char *detail, const json_t *errors)
+void api_call_problem_errors(
+        struct api_call *c, enum api_problem kind, const char *detail, const json_t *errors)
 {
 	api_call_clear(c);
-	c->status = 400;
+	c->status = api_problem_status(kind);
 	c->content_type = API_PROBLEM_TYPE;
-	api_problem_write(&c->out, API_PROBLEM_INVALID, detail, c->r->trace_id, errors);
+	api_problem_write(&c->out, kind, detail, c->r->trace_id, errors);
+}
+
+static void problem_with(struct api_call *c, const char *detail, const json_t *errors)
+{
+	api_call_problem_errors(c, API_PROBLEM_INVALID, detail, errors);
 }
 
 void api_call_invalid(struct api_call *c, const json_t *errors)

@@ -70,6 +70,9 @@ void api_call_document(struct api_call *c, int status, const json_t *doc);
 /* Text that the handler has appended to c->out itself. */
 void api_call_text(struct api_call *c, int status, const char *content_type);
 void api_call_problem(struct api_call *c, enum api_problem kind, const char *detail);
+/* The same with a list of errors. */
+void api_call_problem_errors(
+        struct api_call *c, enum api_problem kind, const char *detail, const json_t *errors);
 /* A lower room's error, without anything internal; logged if it is ours (5xx). */
 void api_call_err(struct api_call *c, int err);
 /* A document with errors (pointer, detail), as the registry found them. */

@@ -501,6 +501,159 @@ const char api_openapi_components[] = JSON({
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Ban"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
+	"PolicyName": {"type": "string", "pattern": "^[A-Za-z0-9_+=,.@-]{1,128}$"},
+	"PolicyDocument": {"type": "object", "required": ["Version", "Statement"], "description":
+		"In the language of AWS IoT: Effect, Action, Resource, Condition; at most 16 KiB, 100 statements"},
+	"PolicyWrite": {"type": "object", "required": ["document"], "properties": {
+		"name": {"$ref": "#/components/schemas/PolicyName"},
+		"document": {"$ref": "#/components/schemas/PolicyDocument"}
+	}},
+	"PolicyCreate": {"allOf": [{"$ref": "#/components/schemas/PolicyWrite"},
+		{"type": "object", "required": ["name"]}]},
+	"PolicyVersionWrite": {"type": "object", "required": ["document"], "properties": {
+		"document": {"$ref": "#/components/schemas/PolicyDocument"},
+		"setDefault": {"type": "boolean", "default": true, "description": "Put it in force"}
+	}},
+	"PolicyPatch": {"type": "object", "required": ["version"], "properties": {
+		"version": {"type": "integer", "minimum": 1, "description": "The one to be in force"}
+	}},
+	"PolicyVersion": {"type": "object", "required": ["version", "createdTime", "isDefault"],
+		"properties": {
+		"version": {"type": "integer"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"isDefault": {"type": "boolean"},
+		"document": {"$ref": "#/components/schemas/PolicyDocument"}
+	}},
+	"PolicyVersionList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/PolicyVersion"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"Policy": {"type": "object", "required": ["name", "version", "document", "versions", "etag"],
+		"properties": {
+		"name": {"$ref": "#/components/schemas/PolicyName"},
+		"version": {"type": "integer", "description": "The one in force"},
+		"document": {"$ref": "#/components/schemas/PolicyDocument"},
+		"versions": {"type": "array", "maxItems": 5, "items":
+			{"$ref": "#/components/schemas/PolicyVersion"}},
+		"etag": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"}
+	}},
+	"PolicyList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Policy"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"Simulation": {"type": "object", "required": ["action"], "description":
+		"Who (deviceId or key), what, from where", "properties": {
+		"deviceId": {"type": "string", "description": "Or device/module"},
+		"key": {"type": "string"},
+		"certificateId": {"type": "string"},
+		"clientId": {"type": "string"},
+		"action": {"type": "string", "enum":
+			["Connect", "Publish", "RetainPublish", "Subscribe", "Receive"]},
+		"topic": {"type": "string"},
+		"filter": {"type": "string"},
+		"sourceIp": {"type": "string"},
+		"serverName": {"type": "string"},
+		"persistent": {"type": "boolean"},
+		"lastWillTopic": {"type": "string"},
+		"fromDeviceId": {"type": "string", "description": "Whose message it is, for Receive"},
+		"policies": {"type": "array", "maxItems": 16, "items":
+			{"$ref": "#/components/schemas/PolicyDocument"}, "description":
+			"To be tried in place of all policies"}
+	}},
+	"SimulationResult": {"type": "object", "required": ["decision", "by"], "properties": {
+		"decision": {"type": "string", "enum": ["allow", "deny"]},
+		"by": {"type": "string", "enum":
+			["nothing", "default", "grant", "policy", "scope", "ipRule", "unreadable"]},
+		"policy": {"type": "string"},
+		"version": {"type": "integer"},
+		"statement": {"type": "integer", "description": "From 0"},
+		"sid": {"type": "string"},
+		"effect": {"type": "string", "enum": ["Allow", "Deny"]},
+		"rule": {"type": "string", "description": "The pattern of the default topics"},
+		"topicFilter": {"type": "string", "description": "Of the grant"},
+		"scope": {"type": "string", "description": "Which members of the key's scope object"},
+		"group": {"type": "string", "description": "Through which it comes"},
+		"kind": {"type": "string"},
+		"id": {"type": "string"}
+	}},
+	"PolicyCheck": {"type": "object", "required": ["document"], "properties": {
+		"name": {"$ref": "#/components/schemas/PolicyName"},
+		"document": {"$ref": "#/components/schemas/PolicyDocument"},
+		"attachTo": {"type": "object", "properties": {
+			"devices": {"type": "array", "items": {"type": "string"}},
+			"groups": {"type": "array", "items": {"type": "string"}}
+		}}
+	}},
+	"PolicyCheckResult": {"type": "object", "required": ["objections", "devices"], "properties": {
+		"objections": {"type": "array", "items": {"type": "object", "properties": {
+			"code": {"type": "string", "enum": ["mqttWildcardInDeny",
+				"deniedFilterAllowedByWildcard", "overlyPermissive"]},
+			"statement": {"type": "integer"},
+			"sid": {"type": "string"},
+			"detail": {"type": "string"}
+		}}},
+		"devices": {"type": "object", "properties": {
+			"concerned": {"type": "integer"},
+			"changed": {"type": "integer", "description": "Of those in sample"},
+			"truncated": {"type": "boolean", "description": "There are more than were looked at"},
+			"sample": {"type": "object", "description": "By device id: gains and loses",
+				"additionalProperties": {"type": "object"}}
+		}}
+	}},
+	"Link": {"type": "object", "properties": {
+		"kind": {"type": "string", "enum": ["device", "group", "certificate"]},
+		"id": {"type": "string"},
+		"name": {"type": "string"},
+		"policy": {"type": "string"},
+		"group": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"}
+	}},
+	"LinkList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Link"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"NameList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"type": "object", "properties": {
+			"name": {"type": "string"}}}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"GroupWrite": {"type": "object", "properties": {
+		"name": {"$ref": "#/components/schemas/PolicyName"},
+		"description": {"type": ["string", "null"], "maxLength": 1024},
+		"condition": {"type": ["string", "null"], "maxLength": 4096, "description":
+			"Who is in it: tags.site = 'berlin' AND status = 'enabled'; none: members by hand"}
+	}},
+	"GroupCreate": {"allOf": [{"$ref": "#/components/schemas/GroupWrite"},
+		{"type": "object", "required": ["name"]}]},
+	"Group": {"allOf": [{"$ref": "#/components/schemas/GroupWrite"}, {"type": "object",
+		"required": ["name", "dynamic", "etag"], "properties": {
+		"dynamic": {"type": "boolean"},
+		"policies": {"type": "array", "items": {"type": "string"}},
+		"etag": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"updatedTime": {"type": "string", "format": "date-time"}
+	}}]},
+	"GroupList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Group"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"GrantCreate": {"type": "object", "required": ["topicFilter", "access"], "properties": {
+		"deviceId": {"type": "string", "description": "Or device/module; or else group"},
+		"group": {"$ref": "#/components/schemas/PolicyName"},
+		"topicFilter": {"type": "string", "minLength": 1, "maxLength": 1024},
+		"access": {"type": "string", "enum": ["r", "w", "rw"]}
+	}},
+	"Grant": {"allOf": [{"$ref": "#/components/schemas/GrantCreate"}, {"type": "object",
+		"required": ["id"], "properties": {
+		"id": {"type": "string"},
+		"createdTime": {"type": "string", "format": "date-time"}
+	}}]},
+	"GrantList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Grant"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"OpenApi": {"type": "object"},
 	"Problem": {"type": "object", "required": ["type", "title", "status"], "properties": {
 		"type": {"type": "string", "format": "uri"},
