@@ -87,10 +87,10 @@ struct access *policy_access_try(struct policy *p, const struct access_source *s
  * also where a group has it) besides what it has. */
 struct access *policy_access_with(struct policy *p, const struct access_source *source,
         const char *name, const json_t *document);
-/* What document gives to a device and takes from it: principals with its parts before and after;
- * adds {"action", "topic"} to gains and losses. */
-int policy_compare(struct policy *p, const json_t *document, const struct principal *before,
-        const struct principal *after, json_t *gains, json_t *losses);
+/* What somebody gains and loses between two principals of his: asks both about examples of what
+ * their documents are about (200 at most), and adds {"action", "topic"} to gains and losses. */
+void policy_compare(const struct principal *before, const struct principal *after, json_t *gains,
+        json_t *losses);
 /* Reads a document and adds what is most likely a mistake. ERR_INVALID: errors says why not. */
 int policy_check(const json_t *document, json_t *errors, json_t *objections);
 

@@ -128,76 +128,77 @@ static void probe(struct comparison *c, size_t action, struct slice text)
 }
 
 /* An example of what the pattern matches for that device: its own values, and "example" for '*'. */
-static bool example(const struct glob *g, const struct policy_doc *doc, const struct principal *p,
+static bool example(const struct glob *g, const struct attached *from, const struct principal *p,
         char out[static PROBE_MAX], size_t *ret_len)
 {
 	size_t n = 0;
 	for (unsigned i = 0; i < g->n; i++) {
-		struct slice t = g->atoms[i].text;
-		if (g->atoms[i].kind == GLOB_RUN)
-			t = SLICE_LIT("example");
-		else if (g->atoms[i].kind == GLOB_ONE)
+		const struct glob_atom *a = &g->atoms[i];
+		struct slice t = a->text;
+		if (a->kind == GLOB_ONE)
 			t = SLICE_LIT("x");
-		else if (g->atoms[i].kind == GLOB_VAR) {
-			enum var_kind kind = doc->vars[g->atoms[i].var].kind;
-			t = kind == VAR_CLIENT_ID || kind == VAR_THING_NAME ? principal_device_id(p)
-			                                                    : SLICE_LIT("example");
+		else if (a->kind != GLOB_TEXT)
+			t = SLICE_LIT("example");
+		if (a->kind == GLOB_VAR) {
+			const struct var *v = &from->doc->vars[a->var];
+			if (v->kind == VAR_CLIENT_ID || v->kind == VAR_THING_NAME)
+				t = principal_device_id(p);
+			else if (v->kind == VAR_ATTRIBUTE)
+				t = from->attributes[v->attribute];
 		}
 		if (t.n > PROBE_MAX - n)
 			return false;
-		memcpy(out + n, t.p, t.n);
+		memcpy(out + n, t.n ? (const char *)t.p : "", t.n);
 		n += t.n;
 	}
 	*ret_len = n;
 	return n > 0;
 }
 
-static void probe_statement(
-        struct comparison *c, const struct policy_doc *doc, const struct statement *s)
+static unsigned type_of(enum ask_action action)
+{
+	if (action == ASK_CONNECT)
+		return DOC_CLIENT;
+	return action == ASK_SUBSCRIBE ? DOC_TOPICFILTER : DOC_TOPIC;
+}
+
+static void probe_resource(struct comparison *c, const struct attached *from,
+        const struct statement *s, const struct resource *r)
 {
 	char text[PROBE_MAX];
 	size_t n;
-	for (unsigned k = 0; k < s->n_resources; k++)
-		for (size_t a = 0; a < ARRAY_LEN(actions) && c->probes < PROBES_MAX; a++) {
-			unsigned type = actions[a].action == ASK_CONNECT ? DOC_CLIENT
-			        : actions[a].action == ASK_SUBSCRIBE     ? DOC_TOPICFILTER
-			                                                 : DOC_TOPIC;
-			if (!(s->actions & actions[a].doc_action) ||
-			        !(s->resources[k].types & type))
-				continue;
-			c->probes++;
-			if (type == DOC_CLIENT)
-				probe(c, a, principal_client_id(c->before));
-			else if (example(&s->resources[k].glob, doc, c->before, text, &n))
-				probe(c, a, slice_make(text, n));
-		}
+	for (size_t a = 0; a < ARRAY_LEN(actions) && c->probes < PROBES_MAX; a++) {
+		if (!(s->actions & actions[a].doc_action) ||
+		        !(r->types & type_of(actions[a].action)))
+			continue;
+		c->probes++;
+		if (actions[a].action == ASK_CONNECT)
+			probe(c, a, principal_client_id(c->before));
+		else if (example(&r->glob, from, c->before, text, &n))
+			probe(c, a, slice_make(text, n));
+	}
 }
 
-static void probe_document(struct comparison *c, const struct policy_doc *doc)
+static void probe_all(struct comparison *c, const struct principal *p)
 {
-	for (unsigned i = 0; i < doc->n_statements; i++)
-		probe_statement(c, doc, &doc->statements[i]);
+	for (unsigned k = 0; k < PRINCIPAL_PARTS; k++) {
+		const struct rights *r = rights_of(p->access[k]);
+		for (unsigned i = 0; r && i < r->n_docs; i++) {
+			const struct policy_doc *doc = r->docs[i].doc;
+			for (unsigned s = 0; s < doc->n_statements; s++)
+				for (unsigned m = 0; m < doc->statements[s].n_resources; m++)
+					probe_resource(c, &r->docs[i], &doc->statements[s],
+					        &doc->statements[s].resources[m]);
+		}
+	}
 }
 
-/* Of the document, and of every other that the device has: what is replaced is among those. */
-int policy_compare(struct policy *p HF_UNUSED, const json_t *document,
-        const struct principal *before, const struct principal *after, json_t *gains,
+void policy_compare(const struct principal *before, const struct principal *after, json_t *gains,
         json_t *losses)
 {
 	struct comparison c = {.before = before, .after = after, .gains = gains, .losses = losses};
-	struct policy_doc *doc = NULL;
-	struct doc_check check = {0};
-	int err = policy_doc_read(document, &check, slice_str(""), &doc);
-	if (err < 0)
-		return err;
-	probe_document(&c, doc);
-	for (unsigned k = 0; k < PRINCIPAL_PARTS; k++) {
-		const struct rights *r = rights_of(before->access[k]);
-		for (unsigned i = 0; r && i < r->n_docs; i++)
-			probe_document(&c, r->docs[i].doc);
-	}
-	policy_doc_free(doc);
-	return 0;
+	probe_all(&c, after);
+	probe_all(&c, before);
 }
 
 int policy_check(const json_t *document, json_t *errors, json_t *objections)

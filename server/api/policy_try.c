@@ -289,14 +289,14 @@ static json_t *compare(struct check *k, struct api_subject *s)
 		access_unref(now);
 		access_unref(then);
 	}
-	int r = before && after ? policy_compare(p, k->document, before, after, gains, losses)
-	                        : ERR_NOMEM;
+	if (before && after)
+		policy_compare(before, after, gains, losses);
+	else
+		k->err = ERR_NOMEM;
 	principal_unref(before);
 	principal_unref(after);
-	if (r < 0) {
-		k->err = r;
+	if (k->err < 0)
 		return NULL;
-	}
 	return json_pack("{s:O, s:O}", "gains", gains, "loses", losses);
 }
 

@@ -175,6 +175,9 @@ static void publish(struct send *s)
 	int err = meter_enter(s);
 	if (err == 0)
 		err = ingest_map_message(s->r, s->id, &s->publish.msg, &why);
+	/* What MQTT would refuse on that topic is refused here. */
+	if (err == 0 && !policy_may_publish(s->publish.principal, msg_topic(s->publish.msg), false))
+		err = ERR_DENIED;
 	if (err < 0) {
 		finish(s, status_of(err),
 		        err == ERR_QUOTA ? "too many messages of this device wait for the store"
