@@ -28,11 +28,13 @@ static void put_link(struct link_params *l, enum entity subject_kind, const char
 	pg_put_text(&l->p, value);
 }
 
-/* The policy or group is locked by a statement of its own, as its removal does: none is attached
- * that is about to go. */
-static const char lock_sql[] = "SELECT 1 FROM holdfast.documents"
-                               " WHERE $1 IN ('p', 'g') AND kind = $1::\"char\" AND name = $2"
-                               " FOR KEY SHARE";
+/* What it hangs on, and the policy or group, are locked by statements of their own, as their
+ * removal does: the next one sees whether they are there, and they do not go while it is done. */
+static const char lock_device_sql[] = "SELECT 1 FROM holdfast.devices"
+                                      " WHERE $1 = 'd' AND id = $2 FOR KEY SHARE";
+static const char lock_documents_sql[] =
+        "SELECT 1 FROM holdfast.documents WHERE kind = $1::\"char\" AND name = $2"
+        " OR $3 IN ('p', 'g') AND kind = $3::\"char\" AND name = $4 FOR KEY SHARE";
 static const char add_sql[] =
         "INSERT INTO holdfast.links (subject_kind, subject, letter, value)"
         " SELECT $1::\"char\", s.key, $3::\"char\", $4 FROM " SUBJECT " s(key)"
@@ -45,14 +47,15 @@ static int link_add(void *ctx, enum entity subject_kind, const char *subject, ch
 {
 	_cleanup_result_ PGresult *res = NULL;
 	struct link_params l;
-	struct pg_params target = {0};
+	struct pg_params device;
 
 	if (strchr(value, '\n'))
 		return ERR_INVALID;
 	put_link(&l, subject_kind, subject, letter, value);
-	pg_put_text(&target, l.letter);
-	pg_put_text(&target, value);
-	const struct pg_step steps[] = {{lock_sql, &target}, {add_sql, &l.p}};
+	device = l.p;
+	device.n = 2;
+	const struct pg_step steps[] = {
+	        {lock_device_sql, &device}, {lock_documents_sql, &l.p}, {add_sql, &l.p}};
 	int err = pool_write_all(ctx, steps, ARRAY_LEN(steps), &res);
 	if (err == 0 && PQntuples(res) == 0)
 		return ERR_NOT_FOUND;

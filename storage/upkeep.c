@@ -325,8 +325,9 @@ static void needed_days(struct upkeep *u)
 static int clear_audit(struct upkeep *u, struct pg *owner)
 {
 	static const char sql[] =
-	        "WITH d AS (DELETE FROM holdfast.audit WHERE at < now() - $1 * interval '1 day'"
-	        " RETURNING 1), n AS (SELECT count(*)::integer FROM d)"
+	        "WITH d AS (DELETE FROM holdfast.audit WHERE audit_id IN (SELECT audit_id"
+	        " FROM holdfast.audit WHERE at < now() - $1 * interval '1 day' ORDER BY at"
+	        " LIMIT 500000) RETURNING 1), n AS (SELECT count(*)::integer FROM d)"
 	        " INSERT INTO holdfast.audit (actor, actor_kind, operation, outcome, kind, count)"
 	        " SELECT 'hub', 'hub', 'audit_expire', 'done', 'audit', n.count FROM n"
 	        " WHERE n.count > 0";
