@@ -28,7 +28,7 @@ void storage_note_address(struct storage *s, const struct ip_addr *ip, bool allo
 	struct sighting it = {.allowed = allowed, .v6 = ip->v6};
 
 	memcpy(it.ip, ip->bytes, sizeof(it.ip));
-	merge_note(&s->addresses, &it, sizeof(it), clock_wall_us());
+	merge_note(&s->addresses, &it, sizeof(it));
 }
 
 /* ---- written ---- */

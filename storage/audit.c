@@ -171,27 +171,32 @@ static size_t put_text(char *at, struct slice s, size_t most)
 	return n + 1;
 }
 
-/* Without the port, which differs each time. */
-static struct slice source_of(const char *peer, char text[static IP_TEXT_LEN])
+/* "192.0.2.1:4711", "[2001:db8::1]:4711" without the port, which differs each time. */
+static struct slice source_of(const char *peer)
 {
-	struct ip_addr ip;
+	struct slice s = slice_str(peer);
+	size_t n = s.n;
 
-	if (!peer || ip_parse_peer(peer, &ip) < 0)
-		return slice_str(peer);
-	return slice_str(ip_text(&ip, text));
+	while (n > 0 && s.p[n - 1] >= '0' && s.p[n - 1] <= '9')
+		n--;
+	if (n < 2 || s.p[n - 1] != ':')
+		return s;
+	if (s.p[0] == '[' && s.p[n - 2] == ']')
+		return slice_make(s.p + 1, n - 3);
+	return memchr(s.p, ':', n - 1) ? s : slice_make(s.p, n - 1);
 }
 
 void denials_note(void *ctx, const struct audit_denial *d)
 {
 	struct denials *all = ctx;
-	char text[DENIAL_MAX], source[IP_TEXT_LEN];
+	char text[DENIAL_MAX];
 	size_t n = put_text(text, slice_str(d->operation), OPERATION_MAX);
 
 	n += put_text(text + n, slice_str(d->reason), REASON_MAX);
 	n += put_text(text + n, d->who, WHO_MAX);
 	n += put_text(text + n, d->target, TARGET_MAX);
-	n += put_text(text + n, source_of(d->peer, source), SOURCE_MAX);
-	merge_note(&all->noted, text, n, clock_wall_us());
+	n += put_text(text + n, source_of(d->peer), SOURCE_MAX);
+	merge_note(&all->noted, text, n);
 }
 
 /* ---- denials: written by upkeep ---- */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/map.h"
 
@@ -64,7 +65,7 @@ static bool raise_count(_Atomic uint64_t *word, uint64_t seen, uint64_t tag)
 	return false;
 }
 
-void merge_note(struct merge *m, const void *thing, size_t n, int64_t now_us)
+void merge_note(struct merge *m, const void *thing, size_t n)
 {
 	uint64_t hash = hash_bytes(thing, n), tag = (hash << TAG_SHIFT) & TAG;
 	unsigned first = (unsigned)(hash >> 32);
@@ -79,7 +80,7 @@ void merge_note(struct merge *m, const void *thing, size_t n, int64_t now_us)
 			continue;
 		struct slot *s = slot_at(m, i);
 		size_t room = m->slot_size - sizeof(*s);
-		s->first_us = now_us;
+		s->first_us = clock_wall_us();
 		s->n = n < room ? n : room;
 		memcpy(s->thing, thing, s->n);
 		atomic_store_explicit(&m->words[i], FULL | tag | ONE, memory_order_release);

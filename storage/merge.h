@@ -23,15 +23,14 @@ struct merge {
 int merge_init(struct merge *m, unsigned n_slots, size_t most);
 void merge_free(struct merge *m);
 
-/* Any thread; never waits: one more of this. now_us: wall clock. What is longer than most is cut.
- */
-void merge_note(struct merge *m, const void *thing, size_t n, int64_t now_us);
+/* Any thread; never waits: one more of this. What is longer than most is cut. */
+void merge_note(struct merge *m, const void *thing, size_t n);
 
 struct merged {
 	const uint8_t *thing;
 	size_t n;
 	uint32_t count;
-	int64_t first_us;
+	int64_t first_us; /* when it was noted first, by the wall clock */
 };
 /* The taker: up to max of them, each once; what is noted meanwhile is there the next time. Returns
  * how many. */
