@@ -65,6 +65,7 @@ static enum deny_reason read_certificate(struct attempt *a)
 	if (x509_sha1(der, s->sha1) < 0)
 		return DENY_UNAVAILABLE;
 	x509_id_text(s->id, s->id_text);
+	a->query.needs_trust = true;
 	a->who.certificate = query_want(&a->query, ENTITY_CERTIFICATE, slice_str(s->id_text));
 	return DENY_NONE;
 }
@@ -104,14 +105,11 @@ static enum deny_reason judge_dates(struct attempt *a, const struct shown *s)
 
 static enum deny_reason judge_chain(struct attempt *a, struct shown *s)
 {
-	const struct registry *r = a->query.shard->registry;
-	const struct trust *trust = trust_here(r);
+	const struct trust *trust = trust_here(a->query.shard->registry);
 	enum deny_reason why;
 	s->authority[0] = '\0';
 	if (!trust)
 		return DENY_CERT_UNKNOWN_ISSUER;
-	if (!replica_fresh(r->trust)) /* an authority may have been revoked meanwhile */
-		return DENY_UNAVAILABLE;
 	why = x509_trust_verify(
 	        trust->x509, a->req->certificate, s->leaf, attempt_now_s(a), &s->verdict);
 	if (why != DENY_NONE)

@@ -7,6 +7,7 @@
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
+#include "server/base/replica.h"
 
 #define FEED_POLL_MS 50
 /* How soon a look-up is tried again while the database is away: quickly at first, since somebody
@@ -321,7 +322,8 @@ void query_run(struct query *q)
 	uint64_t epoch = store->feed_epoch(store->ctx);
 	const struct registry_hooks *hooks = hooks_of(q->shard);
 	bool rules_fresh = !hooks->access_fresh || hooks->access_fresh(hooks->ctx);
-	if (!(fresh && rules_fresh) && q->needs_feed) {
+	bool trust_fresh = !q->needs_trust || replica_fresh(q->shard->registry->trust);
+	if (!(fresh && rules_fresh && trust_fresh) && q->needs_feed) {
 		query_stall(q);
 		return;
 	}

@@ -38,7 +38,8 @@ struct query {
 	 * connection.
 	 */
 	bool needs_feed;
-	bool afresh; /* leave the cache alone */
+	bool needs_trust; /* the same of the authorities: one may have been revoked meanwhile */
+	bool afresh;      /* leave the cache alone */
 	unsigned n;
 	struct want wants[WANTS_MAX];
 	/* Every want is known. The query is not on any list; it may be ended and freed. */

@@ -78,20 +78,44 @@ static bool better(const struct x509_authority *a, const struct x509_authority *
 	return a->status == AUTHORITY_ACTIVE && b->status != AUTHORITY_ACTIVE;
 }
 
-/* Who has issued cert. Of one name alone it is taken at its word, for the signature is checked
- * later; of several it is the one whose key fits. */
+/* Whether a fits as far as can be told without its key: names, identifiers of keys, usage. */
+static bool fits(const struct x509_authority *a, X509 *cert)
+{
+	return X509_check_issued(a->cert, cert) == X509_V_OK;
+}
+
+/* Which of several authorities of one name has signed cert; NULL: none of those that are looked at.
+ * loose: all are. */
+static const struct x509_authority *signer_of(
+        const struct x509_trust *t, X509 *cert, time_t now, bool loose)
+{
+	const X509_NAME *name = X509_get_issuer_name(cert);
+	const struct subject *at = NULL;
+	const struct x509_authority *best = NULL, *a;
+	while ((a = subject_next(t, name, &at)) != NULL)
+		if ((loose || fits(a, cert)) && (!best || better(a, best, now)) &&
+		        x509_signed_by(cert, a->cert))
+			best = a;
+	return best;
+}
+
+/* Who has issued cert. Where one alone can have, it is taken at its word, for the signature is
+ * checked later; of several it is the one whose key fits. */
 static const struct x509_authority *issuer_of(const struct x509_trust *t, X509 *cert, time_t now)
 {
 	const X509_NAME *name = X509_get_issuer_name(cert);
 	const struct subject *at = NULL;
-	const struct x509_authority *first = subject_next(t, name, &at), *best = NULL, *a = first;
-	const struct subject *rest = at;
-	if (!first || !subject_next(t, name, &rest))
-		return first;
-	for (; a; a = subject_next(t, name, &at))
-		if (x509_signed_by(cert, a->cert) && (!best || better(a, best, now)))
-			best = a;
-	return best ? best : first;
+	const struct x509_authority *first = subject_next(t, name, &at), *fit = NULL, *a = first;
+	unsigned n = 0, n_fit = 0;
+	for (; a; a = subject_next(t, name, &at), n++)
+		if (fits(a, cert)) {
+			fit = a;
+			n_fit++;
+		}
+	if (n <= 1 || n_fit == 1)
+		return n_fit == 1 ? fit : first;
+	const struct x509_authority *signer = signer_of(t, cert, now, n_fit == 0);
+	return signer ? signer : first;
 }
 
 /* ---- OpenSSL's questions ---- */
