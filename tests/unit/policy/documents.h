@@ -140,6 +140,14 @@ HF_UNUSED static void documents_done(struct documents *s)
 	pthread_mutex_destroy(&s->mutex);
 }
 
+HF_UNUSED static unsigned documents_count(struct documents *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	unsigned n = s->n;
+	pthread_mutex_unlock(&s->mutex);
+	return n;
+}
+
 /* As somebody writes it past the hub. */
 HF_UNUSED static void documents_put(
         struct documents *s, enum entity kind, const char *name, const char *text)

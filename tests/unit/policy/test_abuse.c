@@ -305,9 +305,10 @@ START_TEST(bans_end)
 	ck_assert_int_eq(attempt("192.0.2.1:1", "d"), DENY_BANNED);
 	json_decref(bans_wait(1));
 	json_decref(bans_wait(0));
-	for (uint64_t until = clock_ms() + 10000; documents.n > 0 && clock_ms() < until;)
+	for (uint64_t until = clock_ms() + 10000;
+	        documents_count(&documents) > 0 && clock_ms() < until;)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	ck_assert_uint_eq(documents.n, 0);
+	ck_assert_uint_eq(documents_count(&documents), 0);
 	ck_assert_int_eq(attempt("192.0.2.1:1", "d"), DENY_NONE);
 }
 END_TEST
