@@ -20,7 +20,6 @@
 struct hub {
 	struct rig rig;
 	struct ram_store *ram;
-	struct policy *policy;
 	struct registry *registry;
 	struct policy *policy;
 	struct broker *broker;
@@ -131,11 +130,6 @@ static void hub_rooms(struct hub *h)
 	const struct registry_store store = ram_registry(h->ram);
 	const struct registry_limits registry_limits = {
 	        .lookup_ms = 5000, .cache_entries = 100, .hub_names = names, .n_hub_names = 1};
-	const struct policy_store documents = {.documents = ram_documents(h->ram)};
-	const struct policy_limits policy_limits = {.device_defaults = true};
-	h->policy = policy_new(h->rig.loops, h->rig.n, &documents, &policy_limits);
-	ck_assert_ptr_nonnull(h->policy);
-	ck_assert_int_eq(policy_start(h->policy), 0);
 	h->registry = registry_new(h->rig.loops, h->rig.n, &store, NULL, &registry_limits);
 	const struct policy_store policy_store = {.documents = store.documents};
 	const struct policy_limits policy_limits = {.device_defaults = true};
@@ -231,7 +225,6 @@ HF_UNUSED static void hub_stop(void)
 	policy_free(h->policy);
 	broker_free(h->broker);
 	registry_free(h->registry);
-	policy_free(h->policy);
 	for (unsigned i = 0; i < h->rig.n; i++)
 		loop_free(h->rig.loops[i]);
 	ram_free(h->ram);
