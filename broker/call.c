@@ -1,6 +1,7 @@
 /* Messages from elsewhere in the hub (HTTPS ingest): published as a client of that principal would.
  */
 #include "broker/client.h"
+#include "broker/denied.h"
 #include "broker/mem.h"
 #include "broker/receive.h"
 #include "broker/topic.h"
@@ -27,7 +28,7 @@ void broker_publish(struct broker *b, struct loop *here, struct broker_publish *
 	}
 	struct topic_rule rule = publish_judge(sh, p->principal, topic, p->msg->retain);
 	if (!rule.allowed) {
-		metric_inc(METRIC_PUBLISH_DENIED);
+		denied_publish(p->principal, topic);
 		finish(p, ERR_DENIED);
 		return;
 	}

@@ -4,6 +4,7 @@
  */
 #include "broker/client.h"
 #include "broker/command.h"
+#include "broker/denied.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
 #include "broker/rate.h"
@@ -460,7 +461,7 @@ static void authenticated(struct auth_request *r)
 	}
 	const struct mqtt_will *w = &k->con.will;
 	if (w->present && !publish_judge(k->shard, r->principal, w->topic, w->retain).allowed) {
-		metric_inc(METRIC_PUBLISH_DENIED);
+		denied_publish(r->principal, w->topic);
 		log_info("mqtt will refused", F_U64("conn", c->conn_id),
 		        F_SLICE("client", r->client_id));
 		connecting_free(k);

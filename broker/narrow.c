@@ -4,6 +4,7 @@
  * asked of each message anyway (receive.c).
  */
 #include "broker/client.h"
+#include "broker/denied.h"
 #include "broker/mem.h"
 #include "broker/receive.h"
 #include "broker/share.h"
@@ -98,7 +99,7 @@ void session_judge_will(struct session *s)
 	if (!m || publish_judge(s->shard, s->principal, msg_topic(m), m->retain).allowed)
 		return;
 	log_info("a will is not allowed any more", F_SLICE("client", session_client_id(s)));
-	metric_inc(METRIC_PUBLISH_DENIED);
+	denied_publish(s->principal, msg_topic(m));
 	s->will = will_free(s->shard, s->will);
 	durable_write(s);
 }

@@ -3,6 +3,7 @@
  * acknowledgement waits in a ticket until everything that must be durable is.
  */
 #include "broker/client.h"
+#include "broker/denied.h"
 #include "broker/mem.h"
 #include "broker/receive.h"
 #include "broker/topic.h"
@@ -414,7 +415,7 @@ void publish_received(struct broker_client *c, const struct mqtt_frame *f)
 	bool retain = p.retain && !client_azure_topic(c, p.topic);
 	struct topic_rule rule = client_rule(c, p.topic, retain);
 	if (!rule.allowed) {
-		metric_inc(METRIC_PUBLISH_DENIED);
+		denied_publish(c->session->principal, p.topic);
 		refuse(c, &p, MQTT_NOT_AUTHORIZED);
 		return;
 	}

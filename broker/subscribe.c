@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "broker/command.h"
+#include "broker/denied.h"
 #include "broker/levels.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
@@ -385,7 +386,7 @@ static uint8_t check_filter(struct broker_client *c, struct item *item)
 	if (shared < 0 || !topic_filter_valid(item->match, levels))
 		return MQTT_FILTER_INVALID;
 	if (!hooks->may_subscribe(hooks->ctx, c->session->principal, item->filter)) {
-		metric_inc(METRIC_SUBSCRIBE_DENIED);
+		denied_subscribe(c->session->principal, item->filter);
 		return MQTT_NOT_AUTHORIZED;
 	}
 	item->silent = sub_is_silent(item->match);

@@ -1,4 +1,5 @@
 #include "broker/client.h"
+#include "broker/denied.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
 #include "broker/receive.h"
@@ -88,7 +89,7 @@ bool will_publish(struct session *s)
 	struct msg *m = w->msg;
 	struct topic_rule rule = publish_judge(sh, s->principal, msg_topic(m), m->retain);
 	if (s->unjudged || !rule.allowed) {
-		metric_inc(METRIC_PUBLISH_DENIED);
+		denied_publish(s->principal, msg_topic(m));
 		will_free(sh, w);
 		return false;
 	}
