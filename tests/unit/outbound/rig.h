@@ -4,6 +4,7 @@
 #define HF_TESTS_UNIT_OUTBOUND_RIG_H
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,9 +70,12 @@ static void peer_start(struct peer *p, const char *how)
 	close(in[0]);
 	close(out[1]);
 	p->in = in[1];
-	ck_assert_int_gt(read(out[0], line, sizeof(line) - 1), 0);
-	close(out[0]);
+	FILE *said = fdopen(out[0], "r");
+	while (said && !fgets(line, sizeof(line), said) && errno == EINTR)
+		clearerr(said);
+	fclose(said);
 	p->port = (unsigned)atoi(line);
+	ck_assert_uint_gt(p->port, 0);
 }
 
 static void peer_stop(struct peer *p)
