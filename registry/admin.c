@@ -6,6 +6,7 @@
 
 #include "registry/auth/sas.h"
 #include "registry/key_scope.h"
+#include "registry/oidc.h"
 #include "registry/private.h"
 #include "server/base/clock.h"
 #include "server/base/err.h"
@@ -23,7 +24,11 @@ struct admin_request {
 static int refuse(struct admin_request *req, enum deny_reason why)
 {
 	req->why = why;
-	return why == DENY_UNAVAILABLE ? ERR_UNAVAILABLE : ERR_UNAUTHENTICATED;
+	switch (why) {
+	case DENY_UNAVAILABLE: return ERR_UNAVAILABLE;
+	case DENY_OIDC_ROLE: return ERR_DENIED;
+	default: return ERR_UNAUTHENTICATED;
+	}
 }
 
 static bool is_bearer(struct slice text)
@@ -55,11 +60,19 @@ static enum deny_reason judge_token(const struct token_record *token, const char
 	return comes_from(token, peer) ? DENY_NONE : DENY_SCOPE;
 }
 
+static int by_oidc(struct admin_request *req, struct slice token)
+{
+	enum deny_reason why = oidc_authenticate(req->registry->oidc, token, &req->principal);
+	return why == DENY_NONE ? 0 : refuse(req, why);
+}
+
 static int by_bearer(struct admin_request *req, struct slice token)
 {
 	struct registry *r = req->registry;
 	uint8_t mac[CRYPTO_HASH_LEN];
 	struct token_record rec;
+	if (r->oidc && jws_is(token))
+		return by_oidc(req, token);
 	if (token.n > BEARER_MAX)
 		return refuse(req, DENY_BEARER);
 	r->store.mac(r->store.ctx, "token", token, mac);

@@ -47,6 +47,7 @@ struct registry {
 	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
 	void *changed_ctx;
 	struct replica *trust;       /* trust.c */
+	struct oidc *oidc;           /* NULL: bearer tokens are our own alone */
 	struct replica *authorizers; /* authorizers.c */
 	void (*trust_applied)(void *ctx);
 	void *trust_applied_ctx;
@@ -63,6 +64,10 @@ struct settings *registry_settings(struct registry *r);
 /* A worker has written: every loop forgets, then the observer hears of it. */
 void registry_wrote(
         struct registry *r, enum entity kind, struct slice id, uint64_t device_key, bool gone);
+
+/* Asks somebody else and waits, on a thread that may block: f->err. What f borrows is needed until
+ * it returns. */
+int registry_fetch(struct registry *r, struct fetch *f);
 
 /* Counts and logs a refusal or an admission. id: who it claims to be, or empty. */
 void registry_note_denied(enum deny_reason why, struct slice id, const char *peer);

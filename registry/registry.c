@@ -7,6 +7,7 @@
 #include "registry/authorizer_call.h"
 #include "registry/authorizers.h"
 #include "registry/clerk.h"
+#include "registry/oidc.h"
 #include "registry/private.h"
 #include "registry/query.h"
 #include "registry/trust.h"
@@ -88,6 +89,10 @@ struct registry *registry_new(struct loop *const *loops, unsigned n,
 	r->clerk = clerk_new(r);
 	r->authorizers = authorizers_new(loops, n, r);
 	bool whole = r->trust && r->clerk && r->authorizers;
+	if (limits->oidc.issuer && limits->oidc.issuer[0]) {
+		r->oidc = oidc_new(r, &limits->oidc);
+		whole &= r->oidc != NULL;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		r->shards[i].desk = desk_new(&r->shards[i]);
 		whole &= r->shards[i].desk != NULL;
@@ -145,6 +150,7 @@ void registry_free(struct registry *r)
 	clerk_free(r->clerk); /* whoever waits for it has gone with the shards */
 	replica_free(r->trust);
 	replica_free(r->authorizers);
+	oidc_free(r->oidc);
 	settings_unref(r->settings);
 	pthread_mutex_destroy(&r->mutex);
 	free(r);

@@ -13,7 +13,17 @@
 
 struct registry;
 
+/* The issuer whose bearer tokens are taken for administrators'; only as the registry is made. */
+struct registry_oidc {
+	const char *issuer; /* NULL or "": nobody's */
+	const char *audience, *jwks_url, *ca_file, *role_claim;
+	char *const *roles; /* "claim value=role" */
+	unsigned n_roles;
+	unsigned skew_s, max_stale_s; /* keys of an issuer that is away are honoured so long */
+};
+
 struct registry_limits {
+	struct registry_oidc oidc;
 	unsigned lookup_ms;          /* registry.lookup_timeout */
 	size_t cache_entries;        /* for each loop */
 	unsigned auto_register_rate; /* devices that may register themselves in a minute */
@@ -82,8 +92,8 @@ void registry_forget_all(struct registry *r);
 
 /* Who sends a REST request, by its Authorization header: a bearer token, from where it may come
  * (perms of its role), or a SAS token of an access key (perms of the key). Read from the database
- * each time, so never stale. 0; ERR_UNAUTHENTICATED with *ret_reason; ERR_UNAVAILABLE. *ret is the
- * caller's reference. */
+ * each time, so never stale. 0; ERR_UNAUTHENTICATED, or ERR_DENIED (known, but of no role), with
+ * *ret_reason; ERR_UNAVAILABLE. *ret is the caller's reference. */
 int registry_authenticate_admin(struct registry *r, struct slice authorization, const char *peer,
         struct principal **ret, enum deny_reason *ret_reason);
 

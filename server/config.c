@@ -9,6 +9,7 @@
 
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
+#include "server/base/role.h"
 #include "server/config_table.h"
 #include "server/gate.h"
 #include "server/net/net.h"
@@ -306,6 +307,27 @@ static int check_filters(const struct loader *l)
 	return 0;
 }
 
+static int check_oidc(const struct loader *l)
+{
+	const struct config *c = l->c;
+	if (c->oidc_issuer[0] == '\0')
+		return 0;
+	if (c->oidc_audience[0] == '\0')
+		return refuse(l, "oidc.audience", "", "is not allowed with oidc.issuer");
+	if (strncmp(c->oidc_jwks_url, "https://", strlen("https://")) != 0)
+		return refuse(l, "oidc.jwks_url", c->oidc_jwks_url,
+		        "is not allowed with oidc.issuer; allowed: https://…");
+	for (unsigned i = 0; i < c->oidc_roles.n; i++) {
+		const char *equals = strrchr(c->oidc_roles.items[i], '=');
+		if (!equals || equals == c->oidc_roles.items[i] ||
+		        !role_by_name(slice_str(equals + 1)))
+			return refuse(l, "oidc.roles", c->oidc_roles.items[i],
+			        "is not allowed; allowed: claim value=role, with a role of the "
+			        "hub");
+	}
+	return 0;
+}
+
 static int check_files(const struct loader *l)
 {
 	const struct {
@@ -338,6 +360,8 @@ static int check(const struct loader *l)
 		r = check_proxies(l);
 	if (r == 0)
 		r = check_abuse(l);
+	if (r == 0)
+		r = check_oidc(l);
 	if (r == 0)
 		r = check_filters(l);
 	if (r == 0)

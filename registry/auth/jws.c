@@ -76,8 +76,7 @@ bool jws_is(struct slice text)
 	return slice_has_prefix(text, object) && split(text, parts);
 }
 
-/* RFC 7515 section 2: without padding. out holds s.n bytes. */
-static int decode(struct slice s, uint8_t *out, size_t *ret_n)
+int jws_base64url_decode(struct slice s, uint8_t *out, size_t *ret_n)
 {
 	char text[JWS_TOKEN_MAX + 4];
 	size_t n = s.n;
@@ -96,7 +95,7 @@ static int read_object(struct slice part, const struct json_limits *limits, json
 	char error[JSON_ERROR_LEN];
 	json_t *value = NULL;
 	size_t n;
-	if (decode(part, bytes, &n) < 0)
+	if (jws_base64url_decode(part, bytes, &n) < 0)
 		return ERR_INVALID;
 	if (json_read(slice_make(bytes, n), limits, &value, error) < 0)
 		return ERR_INVALID;
@@ -147,7 +146,7 @@ static bool signature_possible(struct slice part, enum jws_alg alg)
 {
 	uint8_t bytes[JWS_TOKEN_MAX + 4];
 	size_t n;
-	if (decode(part, bytes, &n) < 0)
+	if (jws_base64url_decode(part, bytes, &n) < 0)
 		return false;
 	if (alg == JWS_RS256)
 		return n >= RSA_BITS_MIN / 8 && n <= RSA_BITS_MAX / 8;

@@ -25,6 +25,8 @@ struct jws {
 	json_t *claims;            /* an object */
 	char text[JWS_TOKEN_MAX + 1];
 };
+/* RFC 7515 section 2: without padding; out holds s.n bytes. 0 or ERR_INVALID. */
+int jws_base64url_decode(struct slice s, uint8_t *out, size_t *ret_n);
 /* Whether the text looks like one: nothing else that is a credential does. */
 bool jws_is(struct slice text);
 /* DENY_NONE, DENY_JWT_MALFORMED, or DENY_JWT_ALGORITHM. To be done with in any case. */
