@@ -165,14 +165,20 @@ static enum deny_reason keep_proof(struct attempt *a, const struct shown *s)
 	return a->facts ? DENY_NONE : DENY_UNAVAILABLE;
 }
 
-/* A certificate of an authority that nobody has registered is noted, for administrators to see. */
+/* A certificate that nobody has registered is noted: administrators see it, and the next look-up
+ * finds it, which can be kept, where absence cannot. It is bound to a device only where it names no
+ * other one anyway. */
 static void note_certificate(struct attempt *a, const struct shown *s)
 {
+	const struct x509_authority *by = s->verdict.authority;
 	struct certificate_doc d;
 	if (identity_of(a->who.certificate) || certificate_doc_of(s->leaf, &d) < 0)
 		return;
-	snprintf(d.device, sizeof(d.device), "%.*s", SLICE_ARG(a->id));
-	snprintf(d.authority, sizeof(d.authority), "%s", s->verdict.authority->name);
+	if (a->method == AUTH_METHOD_X509_CA) {
+		memcpy(d.authority, by->name, sizeof(d.authority));
+		if (!x509_device_id(s->leaf, by->id_from, d.device))
+			d.device[0] = '\0';
+	}
 	clerk_note(a->query.shard->registry->clerk, &d);
 }
 
@@ -213,7 +219,7 @@ static enum deny_reason judge(struct attempt *a)
 	}
 	if (why == DENY_NONE)
 		why = keep_proof(a, s);
-	if (why == DENY_NONE && a->method == AUTH_METHOD_X509_CA)
+	if (why == DENY_NONE)
 		note_certificate(a, s);
 	return why;
 }
