@@ -48,6 +48,8 @@ bool authority_name_valid(struct slice name)
 static void read_name(struct reading *r, const json_t *value)
 {
 	struct slice name = text_of(value);
+	if (r->stored) /* the document's own name counts */
+		return;
 	if (!json_is_string(value) || !authority_name_valid(name))
 		doc_error(&r->check,
 		        "must be 1 to 64 of A-Z a-z 0-9 - . _ and neither \".\" nor \"..\"");
