@@ -181,20 +181,41 @@ static struct slice claimed_name(struct slice authorization, struct sas *sas)
 	return slice_str(sas->skn);
 }
 
+/* Whether too many came, or failed, from there or in that key's name. */
+static enum deny_reason admin_attempt(struct registry *r, struct slice key, const char *peer)
+{
+	const struct registry_hooks *hooks = &r->hooks;
+	return hooks->attempt ? hooks->attempt(hooks->ctx, peer, (struct slice){0}, key)
+	                      : DENY_NONE;
+}
+
+static void admin_outcome(
+        struct registry *r, struct slice key, const char *peer, enum deny_reason why)
+{
+	const struct registry_hooks *hooks = &r->hooks;
+	if (hooks->outcome)
+		hooks->outcome(hooks->ctx, peer, (struct slice){0}, key, why);
+}
+
 int registry_authenticate_admin(struct registry *r, struct slice authorization, const char *peer,
         struct principal **ret, enum deny_reason *ret_reason)
 {
 	struct admin_request req = {.registry = r, .peer = peer};
+	struct sas claim;
+	struct slice key = claimed_name(authorization, &claim);
+	enum deny_reason over = admin_attempt(r, key, peer);
 	int err;
-	if (is_bearer(authorization))
+	if (over != DENY_NONE)
+		err = refuse(&req, over);
+	else if (is_bearer(authorization))
 		err = by_bearer(&req, slice_from(authorization, sizeof(BEARER) - 1));
 	else if (sas_is(authorization))
 		err = by_key(&req, authorization);
 	else
 		err = refuse(&req, DENY_NO_CREDENTIAL);
+	admin_outcome(r, key, peer, err < 0 ? req.why : DENY_NONE);
 	if (err < 0) {
-		struct sas sas;
-		registry_note_denied(req.why, claimed_name(authorization, &sas), peer);
+		registry_note_denied(req.why, key, peer);
 		*ret_reason = req.why;
 		return err;
 	}
