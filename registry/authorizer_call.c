@@ -22,9 +22,10 @@ struct line {
 	char name[AUTHORIZER_NAME_MAX + 1];
 	char etag[ETAG_LEN + 1]; /* another one: it is another authoriser */
 	unsigned under_way, failures;
-	uint64_t shut_ms, shut_until_ms;       /* the breaker; 0: closed */
-	bool trying;                           /* one call finds out whether it can be closed */
-	struct authorizer_call *first, **last; /* waiting */
+	struct authorizer_call *out[CALLS_MAX]; /* those under way */
+	uint64_t shut_ms, shut_until_ms;        /* the breaker; 0: closed */
+	bool trying;                            /* one call finds out whether it can be closed */
+	struct authorizer_call *first, **last;  /* waiting */
 	unsigned waiting;
 };
 
@@ -212,6 +213,14 @@ static void call_end(struct authorizer_call *c, enum deny_reason why, struct cus
 	call_free(c);
 }
 
+static void line_remove(struct line *l, const struct authorizer_call *c)
+{
+	unsigned i = 0;
+	while (l->out[i] != c)
+		i++;
+	l->out[i] = l->out[--l->under_way];
+}
+
 static void start_waiting(struct desk *d, struct line *l);
 
 static const char *read_answer(
@@ -234,7 +243,7 @@ static void call_answered(struct mail *m)
 	struct line *l = c->line;
 	struct custom_answer *answer = NULL;
 	const char *why = read_answer(c, d->shard->settings->authorizer_min_s, &answer);
-	l->under_way--;
+	line_remove(l, c);
 	metric_observe_us(METRIC_AUTHORIZER_TIME, (now_ms(d) - c->came_ms) * 1000);
 	if (answer) {
 		breaker_answered(l);
@@ -278,7 +287,7 @@ static bool call_start(struct authorizer_call *c)
 	        .max_bytes = CUSTOM_ANSWER_MAX,
 	};
 	c->under_way = true;
-	c->line->under_way++;
+	c->line->out[c->line->under_way++] = c;
 	metric_inc(METRIC_AUTHORIZER_CALLS);
 	hooks->fetch(hooks->ctx, &c->fetch);
 	return true;
@@ -293,10 +302,10 @@ static bool same_address(const struct authorizer_call *a, const struct authorize
 /* An address on its own takes half of an authoriser's calls at most. */
 static bool has_share(const struct authorizer_call *c)
 {
-	const struct authorizer_call *other;
+	const struct line *l = c->line;
 	unsigned n = 0;
-	map_for_each (&c->desk->calls, pos, other)
-		n += other->under_way && other->line == c->line && same_address(other, c);
+	for (unsigned i = 0; i < l->under_way; i++)
+		n += same_address(l->out[i], c);
 	return n < CALLS_MAX / 2;
 }
 

@@ -21,6 +21,7 @@ struct grant {
 	struct loop_timer timer;
 	struct authorizer_ask ask;
 	unsigned tries;
+	uint64_t until_ms; /* a connection does not last longer: no more is asked for then */
 	/* Sessions are judged again on loops of their own. */
 	pthread_mutex_t mutex;
 	struct custom_answer *answer;
@@ -80,6 +81,7 @@ struct grant *grant_new(struct shard *s, struct authorizer *au, struct custom_an
 	g->shard = s;
 	g->authorizer = authorizer_ref(au);
 	g->answer = custom_answer_ref(answer);
+	g->until_ms = loop_now_ms(s->loop) + (uint64_t)answer->disconnect_s * 1000;
 	g->access = access;
 	g->event = *event;
 	buf_init(event, 0);
@@ -236,6 +238,10 @@ static void refresh(struct loop_timer *t, struct loop *loop HF_UNUSED)
 {
 	struct grant *g = container_of(t, struct grant, timer);
 	struct buf event;
+	if (loop_now_ms(g->shard->loop) >= g->until_ms) {
+		end(g);
+		return;
+	}
 	buf_init(&event, CUSTOM_EVENT_MAX);
 	/* Room for what comes at its end, too. */
 	int err = buf_ensure(&event, buf_len(&g->event) + 256);

@@ -344,7 +344,7 @@ const char api_openapi_components[] = JSON({
 		"properties": {
 		"clientId": {"type": "string"},
 		"principal": {"type": "string", "description": "The device, access key or token"},
-		"kind": {"type": "string", "enum": ["anonymous", "device", "key", "token"]},
+		"kind": {"type": "string", "enum": ["anonymous", "device", "key", "token", "custom"]},
 		"protocol": {"type": "string"},
 		"mqttVersion": {"type": "string", "enum": ["3.1.1", "5.0"]},
 		"tlsVersion": {"type": ["string", "null"]},
@@ -372,7 +372,7 @@ const char api_openapi_components[] = JSON({
 		"subscriptionCount", "subscriptions"], "properties": {
 		"clientId": {"type": "string"},
 		"principal": {"type": "string", "description": "The device or access key"},
-		"kind": {"type": "string", "enum": ["anonymous", "device", "key", "token"]},
+		"kind": {"type": "string", "enum": ["anonymous", "device", "key", "token", "custom"]},
 		"connected": {"type": "boolean"},
 		"durable": {"type": "boolean", "description": "Whether it outlives its connection and the hub"},
 		"expiryInterval": {"type": ["integer", "null"], "description":

@@ -34,6 +34,7 @@ static const struct range ranges[] = {
         V4(true, 127, 0, 0, 0, 8),               /* loopback */
         V4(false, 169, 254, 0, 0, 16),           /* link-local */
         V4(true, 172, 16, 0, 0, 12),             /* private */
+        V4(true, 192, 0, 0, 0, 24),              /* of protocols */
         V4(true, 192, 168, 0, 0, 16),            /* private */
         V4(true, 198, 18, 0, 0, 15),             /* benchmarks */
         V4(false, 224, 0, 0, 0, 3),              /* multicast, reserved, broadcast */

@@ -54,9 +54,11 @@ static void answer_fetch(struct fetch *f)
 static struct slice host_of(const char *url)
 {
 	const char *host = strstr(url, "://");
-
 	host = host ? host + 3 : url;
-	return slice_make(host, strnlen(host, strcspn(host, "/?#")));
+	size_t n = strcspn(host, "/?#\\");
+	const char *at = memrchr(host, '@', n);
+
+	return at ? slice_make(at + 1, n - (size_t)(at + 1 - host)) : slice_make(host, n);
 }
 
 /* q is in no list any more, fetch->err is known. */
