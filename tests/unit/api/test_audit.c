@@ -60,8 +60,8 @@ START_TEST(pages)
 	ck_assert_uint_eq(read_log("?limit=2&order=asc"), 2);
 	json_int_t first = json_integer_value(
 	        json_object_get(json_array_get(json_object_get(last.json, "items"), 0), "id"));
-	const char *cursor = json_string_value(json_object_get(last.json, "nextCursor"));
-	ck_assert_ptr_nonnull(cursor);
+	_cleanup_free_ char *cursor = strdup(
+	        json_string_value(json_object_get(last.json, "nextCursor")));
 	snprintf(query, sizeof(query), "?limit=2&order=asc&cursor=%s", cursor);
 	ck_assert_uint_eq(read_log(query), 2);
 	ck_assert_int_eq(json_integer_value(json_object_get(
@@ -69,9 +69,7 @@ START_TEST(pages)
 	        first + 2);
 	/* A cursor of one order is none of the other. */
 	snprintf(query, sizeof(query), AUDIT "?limit=2&order=desc&cursor=%s", cursor);
-	char *copy = strdup(query);
-	call(400, "GET", copy, OWNER, NULL, NULL);
-	free(copy);
+	call(400, "GET", query, OWNER, NULL, NULL);
 }
 END_TEST
 
