@@ -16,7 +16,7 @@ struct custom {
 	struct authorizer_ask ask;
 	struct attempt *attempt;
 	struct authorizer *authorizer;
-	struct want *known;      /* by default: the device that there must not be */
+	struct want *known[2];   /* by default: the devices that there must not be */
 	enum deny_reason before; /* by default: why the registry itself refuses */
 	struct custom_answer *answer;
 	struct grant *grant; /* until the principal has it */
@@ -242,6 +242,15 @@ bool credential_custom_takes(const struct attempt *a, enum deny_reason why)
 	        !identity_of(a->who.device) && authorizer_default_here(registry_of(a));
 }
 
+/* The device of an id, which may be a module's. */
+static struct want *want_known(struct attempt *a, struct slice id)
+{
+	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
+	if (slash)
+		id.n = (size_t)(slash - id.p);
+	return device_id_valid(id) ? query_want(&a->query, ENTITY_DEVICE, id) : NULL;
+}
+
 static enum deny_reason read_default(struct attempt *a)
 {
 	struct authorizer *au = authorizer_default_here(registry_of(a));
@@ -249,19 +258,16 @@ static enum deny_reason read_default(struct attempt *a)
 	if (!c)
 		return DENY_UNAVAILABLE;
 	c->before = a->taken_over;
-	struct slice id = a->req->client_id;
-	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
-	if (slash)
-		id.n = (size_t)(slash - id.p);
-	if (device_id_valid(id) && a->query.n == 0)
-		c->known = query_want(&a->query, ENTITY_DEVICE, id);
+	c->known[0] = want_known(a, a->req->client_id);
+	if (a->claimed && !slice_eq(a->claim.id, a->req->client_id))
+		c->known[1] = want_known(a, a->claim.id);
 	return read_token(a, c);
 }
 
 static enum deny_reason judge_default(struct attempt *a)
 {
 	const struct custom *c = a->own;
-	return identity_of(c->known) ? c->before : judge_named(a);
+	return identity_of(c->known[0]) || identity_of(c->known[1]) ? c->before : judge_named(a);
 }
 
 const struct credential credential_custom_default = {

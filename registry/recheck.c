@@ -59,7 +59,11 @@ static enum end_reason end_of(enum deny_reason why)
 /* A principal that comes from a session's row has shown no credential and is not connected. */
 static int judge(const struct recheck *c)
 {
+	const struct principal *p = c->req->principal;
 	const struct query *q = &c->query;
+	/* Only its authoriser knows, and is asked when somebody comes back. */
+	if (p->kind == PRINCIPAL_CUSTOM && !p->resolved)
+		return ERR_UNAVAILABLE;
 	for (unsigned i = 0; i < q->n; i++)
 		if (q->wants[i].state == WANT_UNUSABLE)
 			return ERR_UNAVAILABLE;
