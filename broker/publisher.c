@@ -13,20 +13,6 @@ static size_t make_key(enum principal_kind kind, struct slice id, char out[stati
 	return 1 + n;
 }
 
-/* The identity that p is, as somebody who has shown no credential. NULL: no memory. */
-static struct principal *identity_of(const struct principal *p)
-{
-	struct principal *who = principal_new(p->kind, principal_id(p), SLICE_LIT(""));
-	if (!who)
-		return NULL;
-	who->perms = p->perms;
-	who->device_key = p->device_key;
-	who->module_key = p->module_key;
-	for (unsigned i = 0; i < PRINCIPAL_PARTS; i++)
-		who->access[i] = access_ref(p->access[i]);
-	return who;
-}
-
 static bool is_as(const struct principal *who, const struct principal *p)
 {
 	return who->device_key == p->device_key && who->module_key == p->module_key &&
@@ -55,17 +41,18 @@ bool publisher_is_module(const struct publisher *by)
 }
 
 static struct publisher *publisher_new(
-        struct publishers *all, struct slice key, struct principal *who)
+        struct publishers *all, struct slice key, struct principal *p)
 {
 	struct publisher *by = calloc(1, sizeof(*by) + key.n);
 	if (!by)
 		return NULL;
 	by->in = all;
-	by->who = who;
+	by->who = principal_ref(p);
 	TAILQ_INIT(&by->list);
 	by->len = (uint16_t)key.n;
 	memcpy(by->key, key.p, key.n);
 	if (map_put(&all->by_key, slice_make(by->key, by->len), by, NULL) != 0) {
+		principal_unref(by->who);
 		free(by);
 		return NULL;
 	}
@@ -74,27 +61,20 @@ static struct publisher *publisher_new(
 	return by;
 }
 
-struct publisher *publisher_of(struct publishers *all, const struct principal *p)
+struct publisher *publisher_of(struct publishers *all, struct principal *p)
 {
 	char key[KEY_MAX];
-	/* Only these can be asked for without the credential that they came with. */
-	if (p->kind != PRINCIPAL_DEVICE && p->kind != PRINCIPAL_KEY)
+	/* What a custom authoriser says of somebody ends with his connection. */
+	if ((p->kind != PRINCIPAL_DEVICE && p->kind != PRINCIPAL_KEY) ||
+	        p->method == AUTH_METHOD_CUSTOM)
 		return NULL;
 	size_t n = make_key(p->kind, principal_id(p), key);
 	struct publisher *by = map_get(&all->by_key, slice_make(key, n));
-	if (by && is_as(by->who, p))
-		return by;
-	struct principal *who = identity_of(p);
-	if (!who)
-		return by;
-	if (by) {
-		publisher_set(by, who);
-		by->unsure = true;
-		return by;
-	}
-	by = publisher_new(all, slice_make(key, n), who);
 	if (!by)
-		principal_unref(who);
+		return publisher_new(all, slice_make(key, n), p);
+	by->unsure |= !is_as(by->who, p);
+	if (by->who != p)
+		publisher_set(by, principal_ref(p));
 	return by;
 }
 

@@ -13,9 +13,7 @@
 
 struct publisher {
 	struct publishers *in;
-	/* As it is asked for: the identity, without a credential; with its parts as they are known.
-	 */
-	struct principal *who;
+	struct principal *who; /* as it was here last, with what it may as far as it is known */
 	TAILQ_HEAD(of_publisher, retained) list;
 	size_t n;
 	size_t left;                /* that are to be looked at, from the front of list */
@@ -39,7 +37,7 @@ void publishers_init(struct publishers *all);
 void publishers_free(struct publishers *all); /* after what is retained */
 /* The publisher that p is on this loop, made if there is none. NULL: nobody that could be asked for
  * (clients without an identity here), or no memory. publisher_tidy drops it if nothing is added. */
-struct publisher *publisher_of(struct publishers *all, const struct principal *p);
+struct publisher *publisher_of(struct publishers *all, struct principal *p);
 /* The one of that kind and id, or NULL. */
 struct publisher *publisher_find(
         const struct publishers *all, enum principal_kind kind, struct slice id);

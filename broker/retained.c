@@ -31,7 +31,7 @@ static void account(struct shard *sh, size_t count_before, size_t bytes_before)
 
 /* Notes whose it is. Whoever was not known here, or not as this, is asked about: what he may can
  * have changed while the message was on its way. */
-static void credit(struct shard *sh, const struct msg *m, const struct principal *who)
+static void credit(struct shard *sh, const struct msg *m, struct principal *who)
 {
 	struct publisher *by = who ? publisher_of(&sh->publishers, who) : NULL;
 	if (!by)
@@ -41,7 +41,7 @@ static void credit(struct shard *sh, const struct msg *m, const struct principal
 		revoke_ask(sh, by);
 }
 
-static int set_here(struct shard *sh, struct msg *m, const struct principal *by)
+static int set_here(struct shard *sh, struct msg *m, struct principal *by)
 {
 	const struct broker_limits *lim = shard_limits(sh);
 	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);

@@ -110,9 +110,13 @@ static void answered(struct recheck_request *r)
 	struct shard *sh = q->shard;
 	by->asked--;
 	sh->n_questions--;
-	if (r->fresh) {
-		r->fresh->resolved = false; /* the next question is about the identity alone too */
+	/* He may have been here anew meanwhile: then there is another question. */
+	by->again |= by->who != q->who;
+	if (r->fresh && !by->again) {
+		r->fresh->resolved = q->who->resolved;
 		publisher_set(by, r->fresh);
+	} else {
+		principal_unref(r->fresh);
 	}
 	if (by->again) {
 		by->again = false;
@@ -141,6 +145,7 @@ static void ask(struct shard *sh, struct publisher *by)
 	q->who = principal_ref(by->who);
 	q->ask.loop = sh->loop;
 	q->ask.principal = q->who;
+	q->ask.identity_alone = true;
 	q->ask.done = answered;
 	by->asked++;
 	sh->n_questions++;

@@ -68,7 +68,7 @@ static int judge(const struct recheck *c)
 		if (q->wants[i].state == WANT_UNUSABLE)
 			return ERR_UNAVAILABLE;
 	int err = judge_identities(c);
-	if (err < 0 || !c->kind || !c->kind->judge_again)
+	if (err < 0 || c->req->identity_alone || !c->kind || !c->kind->judge_again)
 		return err;
 	enum end_reason why = c->kind->judge_again(c->req->principal, &c->who);
 	return why == END_NORMAL ? 0 : end(c->req, ERR_UNAUTHENTICATED, why);
@@ -77,7 +77,8 @@ static int judge(const struct recheck *c)
 static int judge_connection(const struct recheck *c, const struct principal *p)
 {
 	const struct registry_hooks *hooks = &c->query.shard->registry->hooks;
-	if (!p->resolved || !c->req->principal->resolved || !hooks->may_connect)
+	if (c->req->identity_alone || !p->resolved || !c->req->principal->resolved ||
+	        !hooks->may_connect)
 		return 0;
 	enum deny_reason why = hooks->may_connect(hooks->ctx, p, NULL);
 	return why == DENY_NONE ? 0 : end(c->req, ERR_UNAUTHENTICATED, end_of(why));

@@ -52,7 +52,10 @@ struct auth_request {
 /* Does a principal that was let in before still stand? (its identity has changed) */
 struct recheck_request {
 	struct loop *loop;
-	struct principal *principal;             /* borrowed until done */
+	struct principal *principal; /* borrowed until done */
+	/* Asked for what it may, as whose message is retained: whether its credential still stands,
+	 * and where it may connect from, does not matter. */
+	bool identity_alone;
 	void (*done)(struct recheck_request *r); /* exactly once, on loop, maybe at once */
 	void *user;
 	/* Out. 0: as before. ERR_UNAUTHENTICATED: end it, for the reason in end. ERR_NOT_FOUND: the
