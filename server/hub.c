@@ -361,6 +361,7 @@ static int make_rooms(struct hub *hub)
 	        .http = http_limits_of(hub->cfg),
 	        .device_body_bytes = (size_t)hub->cfg->mqtt_max_payload,
 	        .device_inflight = (unsigned)hub->cfg->https_device_inflight,
+	        .four_eyes = hub->cfg->policy_four_eyes,
 	        .workers = HUB_API_WORKERS,
 	        .loops = hub->n_loops,
 	        .version = HOLDFAST_VERSION,

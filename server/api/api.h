@@ -34,6 +34,7 @@ struct api_deps {
 	struct http_limits http;
 	size_t device_body_bytes; /* of POST …/messages/events: mqtt.max_payload */
 	unsigned device_inflight; /* https.device_inflight */
+	bool four_eyes;           /* policy.four_eyes */
 	unsigned workers;
 	unsigned loops; /* event loops that requests may come from; 0: not known */
 	const char *version;

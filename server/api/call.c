@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include "server/api/approvals.h"
 #include "server/api/audit.h"
 #include "server/api/internal.h"
 #include "server/api/scope.h"
@@ -201,7 +202,9 @@ void api_call_run(struct api_call *c)
 		return;
 	}
 	api_audit_begin(c);
-	if (c->match.route->flags & API_IDEMPOTENT)
+	if (!api_approval_passes(c))
+		; /* answered */
+	else if (c->match.route->flags & API_IDEMPOTENT)
 		api_idempotency_run(c);
 	else
 		c->match.route->on_worker(c);

@@ -40,8 +40,7 @@ static void release(struct api_claims *claims, const struct api_claim *mine)
 	pthread_mutex_unlock(&claims->mutex);
 }
 
-/* The hash of parts that are told apart by their lengths. */
-static int hash_parts(const struct slice *parts, unsigned n, uint8_t ret[static CRYPTO_HASH_LEN])
+int api_hash_parts(const struct slice *parts, unsigned n, uint8_t ret[static CRYPTO_HASH_LEN])
 {
 	struct buf _cleanup_(buf_free) all;
 	buf_init(&all, API_ANSWER_MAX);
@@ -155,8 +154,8 @@ void api_idempotency_run(struct api_call *c)
 	struct api_claim mine;
 	uint8_t hash[CRYPTO_HASH_LEN];
 	char name[2 * CRYPTO_HASH_LEN + 1];
-	if (hash_parts(owner, ARRAY_LEN(owner), mine.key) < 0 ||
-	        hash_parts(request, ARRAY_LEN(request), hash) < 0) {
+	if (api_hash_parts(owner, ARRAY_LEN(owner), mine.key) < 0 ||
+	        api_hash_parts(request, ARRAY_LEN(request), hash) < 0) {
 		api_call_err(c, ERR_NOMEM);
 		return;
 	}

@@ -29,4 +29,7 @@ void api_claims_done(struct api_claims *claims);
 /* Carries out the call's handler, once for each key if the request has one. */
 void api_idempotency_run(struct api_call *c);
 
+/* The hash of parts that are told apart by their lengths. 0 or ERR_NOMEM. */
+int api_hash_parts(const struct slice *parts, unsigned n, uint8_t ret[static CRYPTO_HASH_LEN]);
+
 #endif

@@ -92,6 +92,12 @@ static json_t *parameters_of(const struct policy_route *p)
 		json_array_append_new(list, ref("parameters", "IfNoneMatch"));
 	if (flags & API_IDEMPOTENT)
 		json_array_append_new(list, ref("parameters", "IdempotencyKey"));
+	if (flags & API_DESTRUCTIVE)
+		json_array_append_new(list,
+		        json_pack("{s:s,s:s,s:{s:s},s:s}", "name", "Holdfast-Approval", "in",
+		                "header", "schema", "type", "string", "description",
+		                "Where the hub demands four eyes: the approvalId of the answer "
+		                "202"));
 	return list;
 }
 
@@ -137,6 +143,13 @@ static json_t *success_of(const struct policy_route *p, const char *status)
 	return r;
 }
 
+/* Where the hub demands four eyes. */
+static json_t *approval_needed(void)
+{
+	return json_pack("{s:s, s:o}", "description", "Another person has to agree first",
+	        "content", content("application/json", ref("schemas", "ApprovalNeeded")));
+}
+
 static void add_errors(json_t *responses, const char *statuses)
 {
 	char list[64], *save = NULL;
@@ -168,6 +181,8 @@ static json_t *responses_of(const struct policy_route *p)
 		json_object_set_new(responses, "503", ref("responses", "NotReady"));
 	if (strchr(p->path, '{') && p->need == POLICY_NEED_PERMISSION)
 		add_errors(responses, "404");
+	if (route->flags & API_DESTRUCTIVE)
+		json_object_set_new(responses, "202", approval_needed());
 	if (route->body != API_BODY_NONE)
 		add_errors(responses, "413");
 	if (route->body != API_BODY_NONE && route->body != API_BODY_MESSAGE)

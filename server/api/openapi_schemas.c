@@ -257,6 +257,27 @@ const char api_openapi_components[] = JSON({
 		"disconnectAfterInSeconds": {"type": "integer"},
 		"refreshAfterInSeconds": {"type": "integer"}
 	}},
+	"Approval": {"type": "object", "required": ["id", "operation", "status"], "properties": {
+		"id": {"type": "string"},
+		"operation": {"type": "string"},
+		"method": {"type": "string"},
+		"path": {"type": "string"},
+		"requestedBy": {"type": "string"},
+		"approvedBy": {"type": ["string", "null"]},
+		"status": {"enum": ["waiting", "approved"]},
+		"createdTime": {"type": "string", "format": "date-time"},
+		"expiresTime": {"type": "string", "format": "date-time"}
+	}},
+	"ApprovalNeeded": {"type": "object", "required": ["approvalId", "status"], "properties": {
+		"approvalId": {"type": "string", "description":
+			"To be sent as Holdfast-Approval with the same request, once another person has agreed"},
+		"status": {"const": "waiting"},
+		"expiresTime": {"type": "string", "format": "date-time"}
+	}},
+	"ApprovalList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Approval"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
 	"NoMembers": {"type": "object", "additionalProperties": false},
 	"RegenerateNamed": {"type": "object", "additionalProperties": false, "properties": {
 		"key": {"$ref": "#/components/schemas/Which"}}},

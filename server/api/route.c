@@ -18,6 +18,7 @@ static const struct api_route routes[] = {
 #define IF_MATCH API_IF_MATCH
 #define IF_NONE_MATCH API_IF_NONE_MATCH
 #define IDEMPOTENT API_IDEMPOTENT
+#define DESTRUCTIVE API_DESTRUCTIVE
 #define ROUTE(op, handler, where, body_kind, route_flags) \
 	[POLICY_OP_##op] = {                              \
 	        .on_##where = (handler), .body = API_BODY_##body_kind, .flags = (route_flags)},
@@ -34,6 +35,7 @@ enum {
 #undef IF_MATCH
 #undef IF_NONE_MATCH
 #undef IDEMPOTENT
+#undef DESTRUCTIVE
 _Static_assert((int)N_ROUTES == (int)POLICY_OP_COUNT,
         "routes.def and policy/access.def name the same operations");
 _Static_assert(ARRAY_LEN(patterns) == POLICY_OP_COUNT, "access.def is indexed by enum policy_op");

@@ -15,6 +15,7 @@ enum api_route_flag {
 	API_IF_MATCH = 1 << 0,
 	API_IF_NONE_MATCH = 1 << 1,
 	API_IDEMPOTENT = 1 << 2,
+	API_DESTRUCTIVE = 1 << 3, /* another person has to agree, where policy.four_eyes says so */
 };
 
 struct api_route {
