@@ -196,11 +196,12 @@ static void rules_applied(void *ctx, enum entity kind)
 {
 	struct hub *hub = ctx;
 
+	/* The hub's own bans end nobody. */
+	if (kind == ENTITY_BAN && !policy_bans_by_hand(hub->policy))
+		return;
 	if (kind == ENTITY_IP_RULE || kind == ENTITY_BAN)
 		net_recheck(hub->net);
-	/* The hub's own bans end nobody. */
-	if (kind != ENTITY_BAN || policy_bans_by_hand(hub->policy))
-		broker_recheck_all(hub->broker);
+	broker_recheck_all(hub->broker);
 }
 
 /* Whom the registry trusts has changed, and every loop knows. */
