@@ -299,7 +299,8 @@ static int make_rooms(struct hub *hub)
 {
 	struct registry_store registry_store = storage_registry(hub->storage);
 	const struct policy_store policy_store = storage_policy(hub->storage);
-	const struct policy_limits policy_limits = {.device_defaults = true};
+	const struct policy_limits policy_limits = {
+	        .device_defaults = hub->cfg->policy_device_defaults};
 	const struct registry_hooks registry_hooks = {
 	        .ctx = hub,
 	        .access_make = hook_access_make,
@@ -558,6 +559,8 @@ void hub_reload(struct hub *hub)
 	        registry_set_limits(hub->registry, &registry_limits) < 0)
 		log_error("out of memory while settings were applied");
 	net_set_limits(hub->net, &net_limits);
+	policy_set_limits(hub->policy,
+	        &(struct policy_limits){.device_defaults = fresh->policy_device_defaults});
 	gate_set_limits(hub->policy, fresh);
 	api_set_limits(hub->api, &http_limits, (size_t)fresh->mqtt_max_payload,
 	        (unsigned)fresh->https_device_inflight);

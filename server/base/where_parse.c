@@ -305,6 +305,8 @@ static json_t *read_json(struct parser *p)
 
 static int read_json_node(struct parser *p)
 {
+	if (!ahead(p, "[") && !ahead(p, "{"))
+		return fail(p, ERR_INVALID, "a list in brackets is missing here");
 	json_t *json = read_json(p);
 	int node = p->err == 0 ? add(p, (struct where_node){.kind = WHERE_JSON, .json = json}) : -1;
 	if (node < 0)
@@ -362,6 +364,16 @@ static int read_path(struct parser *p)
 
 /* ---- expressions, the loosest last ---- */
 
+/* Words that name nothing. */
+static bool reserved(const struct parser *p)
+{
+	static const char *const list[] = {"AND", "OR", "NOT", "IN", "NIN", "WHERE", "FROM"};
+	for (size_t i = 0; i < ARRAY_LEN(list); i++)
+		if (word_ahead(p, list[i]))
+			return true;
+	return false;
+}
+
 static int read_or(struct parser *p);
 
 static int read_is_defined(struct parser *p)
@@ -395,7 +407,7 @@ static int read_primary(struct parser *p)
 		node.text = p->text;
 	} else if (take_word(p, "IS_DEFINED")) {
 		return read_is_defined(p);
-	} else if (p->token == T_NAME) {
+	} else if (p->token == T_NAME && !reserved(p)) {
 		return read_path(p);
 	} else {
 		return fail(p, ERR_INVALID, "a value is missing here");
