@@ -65,9 +65,12 @@ function second() {
           resolve('refused');
           return;
         }
-        await client.publish({
+        const put = await client.publish({
           topicName: env.HF_TOPIC, qos: mqtt5.QoS.AtLeastOnce, payload: '{"from":"aws-v2"}',
         });
+        if (put.reasonCode >= 128) {
+          resolve('refused');
+        }
       } catch {
         resolve('refused');
       }
