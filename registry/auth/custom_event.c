@@ -13,7 +13,11 @@ static int add_text(struct buf *out, const char *name, struct slice value)
 {
 	struct slice so_far = buf_slice(out);
 	bool first = so_far.n > 0 && so_far.p[so_far.n - 1] == '{';
-	int r = buf_printf(out, "%s\"%s\":", first ? "" : ",", name);
+	int r = first ? 0 : buf_append_byte(out, ',');
+	if (r == 0)
+		r = json_append_string(out, slice_str(name));
+	if (r == 0)
+		r = buf_append_byte(out, ':');
 	return r < 0 ? r : json_append_string(out, value);
 }
 
