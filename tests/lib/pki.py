@@ -18,8 +18,8 @@ database = $dir/index.txt
 new_certs_dir = $dir
 serial = $dir/serial
 crlnumber = $dir/crlnumber
-certificate = $dir/ca.pem
-private_key = $dir/ca.key
+certificate = $dir/authority.pem
+private_key = $dir/authority.key
 default_md = sha256
 default_days = 30
 default_crl_days = 30
@@ -136,7 +136,7 @@ class Authority(Certificate):
                  end=3650, md="sha256", same_key=None):
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder)
-        path, key_path = os.path.join(self.folder, "ca.pem"), os.path.join(self.folder, "ca.key")
+        path, key_path = os.path.join(self.folder, "authority.pem"), os.path.join(self.folder, "authority.key")
         super().__init__(path, key_path)
         self.below_root = []  # what a client sends with a certificate that this one has signed
         self.config = os.path.join(self.folder, "openssl.cnf")
