@@ -241,6 +241,15 @@ static json_t *operation_of(const struct policy_route *p)
 	return op;
 }
 
+static json_t *components(void)
+{
+	json_t *all = json_loads(api_openapi_components, 0, NULL);
+	json_t *more = json_loads(api_openapi_access, 0, NULL);
+	json_object_update(json_object_get(all, "schemas"), more);
+	json_decref(more);
+	return all;
+}
+
 json_t *api_openapi_build(const char *version)
 {
 	json_t *paths = json_object();
@@ -260,8 +269,7 @@ json_t *api_openapi_build(const char *version)
 	        "info", "title", "Holdfast", "version", version, "description",
 	        "The REST API of a self-hosted IoT hub. HEAD is answered wherever GET is.",
 	        "license", "name", "Apache License 2.0", "identifier", "Apache-2.0", "servers",
-	        "url", "/", "paths", paths, "components",
-	        json_loads(api_openapi_components, 0, NULL));
+	        "url", "/", "paths", paths, "components", components());
 }
 
 char *api_openapi_text(const char *version, size_t *ret_len)

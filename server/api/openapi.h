@@ -13,5 +13,7 @@ char *api_openapi_text(const char *version, size_t *ret_len);
 
 /* "components" as JSON text (openapi_schemas.c). */
 extern const char api_openapi_components[];
+/* More of its schemas (openapi_access.c). */
+extern const char api_openapi_access[];
 
 #endif
