@@ -24,7 +24,7 @@ static void checked_deliver(struct mail *m)
 	registry_recheck(rig.registry, &c->req);
 }
 
-static void checked_post(struct checked *c, struct principal *p)
+static void checked_init(struct checked *c, struct principal *p)
 {
 	memset(c, 0, sizeof(*c));
 	ck_assert_int_eq(mail_wait_init(&c->wait, 1), 0);
@@ -33,6 +33,11 @@ static void checked_post(struct checked *c, struct principal *p)
 	c->req.principal = p;
 	c->req.done = checked_done;
 	c->req.user = &c->wait;
+}
+
+static void checked_post(struct checked *c, struct principal *p)
+{
+	checked_init(c, p);
 	mail_send(loop_mailbox(c->req.loop), &c->mail);
 }
 
@@ -105,6 +110,36 @@ START_TEST(a_device_by_its_key)
 	check(p, ENTITY_DEVICE, "d1", 0, END_NORMAL);
 	rig_change_device(&rig, "d1", device->secondary = rig_key("another new key"));
 	check(p, ENTITY_DEVICE, "d1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	principal_unref(p);
+	rig_stop(&rig);
+}
+END_TEST
+
+/* Asked for what it may as the publisher of what is retained: its credential does not matter. */
+static int recheck_identity(struct principal *p)
+{
+	struct checked c;
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("d1"), true);
+	checked_init(&c, p);
+	c.req.identity_alone = true;
+	mail_send(loop_mailbox(c.req.loop), &c.mail);
+	int err = checked_wait(&c);
+	principal_unref(c.req.fresh);
+	return err;
+}
+
+START_TEST(an_identity_alone)
+{
+	start();
+	struct principal *p = let_in("d1", "d1", device_token("d1", KEY));
+
+	rig_change_device(&rig, "d1", device->primary = rig_key("a new primary key"));
+	check(p, ENTITY_DEVICE, "d1", ERR_UNAUTHENTICATED, END_CREDENTIAL_REVOKED);
+	ck_assert_int_eq(recheck_identity(p), 0);
+	rig_change_device(&rig, "d1", device->enabled = false);
+	ck_assert_int_eq(recheck_identity(p), ERR_UNAUTHENTICATED);
+	ck_assert_int_eq(fake_device_delete(&rig.store, "d1", (struct store_match){0}), 0);
+	ck_assert_int_eq(recheck_identity(p), ERR_NOT_FOUND);
 	principal_unref(p);
 	rig_stop(&rig);
 }
