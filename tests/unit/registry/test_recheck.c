@@ -281,6 +281,6 @@ START_TEST(does_not_wait_for_the_feed)
 }
 END_TEST
 
-UNIT_MAIN("recheck", a_device_by_its_key, a_generation_that_is_gone, a_device_by_its_secret,
-        a_device_by_an_access_key, a_back_end, others_have_nothing_to_lose, waits_for_the_database,
-        does_not_wait_for_the_feed)
+UNIT_MAIN("recheck", a_device_by_its_key, an_identity_alone, a_generation_that_is_gone,
+        a_device_by_its_secret, a_device_by_an_access_key, a_back_end, others_have_nothing_to_lose,
+        waits_for_the_database, does_not_wait_for_the_feed)
