@@ -12,6 +12,7 @@
 
 struct rig {
 	struct fake store;
+	const struct registry_hooks *hooks; /* NULL: none */
 	struct registry *registry;
 	unsigned n;
 	struct loop *loops[RIG_LOOPS];
@@ -47,7 +48,7 @@ static inline void rig_start(struct rig *rig, unsigned n, unsigned lookup_ms)
 	rig->n = n;
 	for (unsigned i = 0; i < n; i++)
 		rig->loops[i] = loop_new(i);
-	rig->registry = registry_new(rig->loops, n, &store, NULL, &limits);
+	rig->registry = registry_new(rig->loops, n, &store, rig->hooks, &limits);
 	ck_assert_ptr_nonnull(rig->registry);
 	for (unsigned i = 0; i < n; i++)
 		pthread_create(&rig->threads[i], NULL, rig_thread, rig->loops[i]);
