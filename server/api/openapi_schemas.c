@@ -351,17 +351,11 @@ const char api_openapi_components[] = JSON({
 	"Simulation": {"type": "object", "required": ["action"], "description":
 		"Who (deviceId or key), what, from where", "properties": {
 		"deviceId": {"type": "string", "description": "Or device/module"},
-		"key": {"type": "string"},
-		"certificateId": {"type": "string"},
-		"clientId": {"type": "string"},
+		"key": {"type": "string"}, "certificateId": {"type": "string"}, "clientId": {"type": "string"},
 		"action": {"type": "string", "enum":
 			["Connect", "Publish", "RetainPublish", "Subscribe", "Receive"]},
-		"topic": {"type": "string"},
-		"filter": {"type": "string"},
-		"sourceIp": {"type": "string"},
-		"serverName": {"type": "string"},
-		"persistent": {"type": "boolean"},
-		"lastWillTopic": {"type": "string"},
+		"topic": {"type": "string"}, "filter": {"type": "string"}, "sourceIp": {"type": "string"},
+		"serverName": {"type": "string"}, "persistent": {"type": "boolean"}, "lastWillTopic": {"type": "string"},
 		"fromDeviceId": {"type": "string", "description": "Whose message it is, for Receive"},
 		"policies": {"type": "array", "maxItems": 16, "items":
 			{"$ref": "#/components/schemas/PolicyDocument"}, "description":
@@ -370,18 +364,15 @@ const char api_openapi_components[] = JSON({
 	"SimulationResult": {"type": "object", "required": ["decision", "by"], "properties": {
 		"decision": {"type": "string", "enum": ["allow", "deny"]},
 		"by": {"type": "string", "enum":
-			["nothing", "default", "grant", "policy", "scope", "ipRule", "unreadable"]},
-		"policy": {"type": "string"},
-		"version": {"type": "integer"},
-		"statement": {"type": "integer", "description": "From 0"},
-		"sid": {"type": "string"},
+			["nothing", "default", "grant", "policy", "scope", "unreadable"]},
+		"policy": {"type": "string"}, "version": {"type": "integer"},
+		"statement": {"type": "integer", "description": "From 0"}, "sid": {"type": "string"},
 		"effect": {"type": "string", "enum": ["Allow", "Deny"]},
 		"rule": {"type": "string", "description": "The pattern of the default topics"},
 		"topicFilter": {"type": "string", "description": "Of the grant"},
 		"scope": {"type": "string", "description": "Which members of the key's scope object"},
 		"group": {"type": "string", "description": "Through which it comes"},
-		"kind": {"type": "string"},
-		"id": {"type": "string"}
+		"kind": {"type": "string"}, "id": {"type": "string"}
 	}},
 	"PolicyCheck": {"type": "object", "required": ["document"], "properties": {
 		"name": {"$ref": "#/components/schemas/PolicyName"},
@@ -409,11 +400,8 @@ const char api_openapi_components[] = JSON({
 	}},
 	"Link": {"type": "object", "properties": {
 		"kind": {"type": "string", "enum": ["device", "group", "certificate"]},
-		"id": {"type": "string"},
-		"name": {"type": "string"},
-		"policy": {"type": "string"},
-		"group": {"type": "string"},
-		"createdTime": {"type": "string", "format": "date-time"}
+		"id": {"type": "string"}, "name": {"type": "string"}, "policy": {"type": "string"},
+		"group": {"type": "string"}, "createdTime": {"type": "string", "format": "date-time"}
 	}},
 	"LinkList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Link"}},

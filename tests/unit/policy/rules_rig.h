@@ -62,7 +62,7 @@ static inline void rig_document(struct rig *r, enum entity kind, const char *nam
 /* statements: a JSON array's inside. */
 static inline void rig_policy(struct rig *r, const char *name, const char *statements)
 {
-	char text[16384];
+	char text[20000];
 	snprintf(text, sizeof(text),
 	        "{'versions': [{'version': 1, 'createdTime': '2026-01-01T00:00:00.000Z', "
 	        "'document': "
