@@ -61,7 +61,7 @@ static const struct {
                 "/auth/primaryKey"},
         {"{'deviceId': 'd1', 'auth': {'type': 'x509Ca', 'primaryThumbprint': 'ab'}}",
                 "/auth/primaryThumbprint"},
-        {"{'deviceId': 'd1', 'auth': {'type': 'jwt'}}", "/auth/type"},
+        {"{'deviceId': 'd1', 'auth': {'type': 'jwt'}}", "/auth/keys"},
         {"{'deviceId': 'd1', 'auth': {'type': 'sas', 'key': 1}}", "/auth/key"},
         {"{'deviceId': 'd1', 'auth': {'type': 'sas', 'secret': 'x'}}", "/auth/secret"},
         {"{'deviceId': 'd1', 'auth': {'type': 'sas', 'primaryKey': '!!'}}", "/auth/primaryKey"},
