@@ -89,6 +89,8 @@ static bool take_answer(struct watch *w)
 		err = crl_take(r, w->name, buf_slice(&w->fetch.body), "url", &changed, &why);
 	else
 		why = w->fetch.why;
+	if (err == ERR_CONFLICT) /* another hub was faster; the feed tells of what it took */
+		return true;
 	if (err < 0) {
 		note_failure(w, why ? why : err_text(err));
 		return false;

@@ -17,6 +17,7 @@
 
 #define ETAG_LEN 24
 #define DOCUMENT_NAME_MAX 128
+/* Of a document that somebody writes; the list of an authority, which is fetched, may be 24 MiB. */
 #define DOCUMENT_TEXT_MAX ((size_t)1 << 20)
 #define LINK_VALUE_MAX 1024
 
