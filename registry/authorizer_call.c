@@ -121,7 +121,7 @@ static void breaker_reset(struct line *l)
 /* Lines are few: there is one for each authoriser that there was while the hub runs. */
 static struct line *line_of(struct desk *d, const struct authorizer *au)
 {
-	struct line *l = map_get(&d->lines, slice_str(au->name));
+	struct line *l = map_get(&d->lines, slice_make(au->name, strlen(au->name)));
 	if (!l) {
 		l = calloc(1, sizeof(*l));
 		if (!l)

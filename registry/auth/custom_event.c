@@ -12,7 +12,7 @@
 static int add_text(struct buf *out, const char *name, struct slice value)
 {
 	struct slice so_far = buf_slice(out);
-	bool first = so_far.n > 0 && so_far.p[so_far.n - 1] == '{';
+	bool first = so_far.p && so_far.n > 0 && so_far.p[so_far.n - 1] == '{';
 	int r = first ? 0 : buf_append_byte(out, ',');
 	if (r == 0)
 		r = json_append_string(out, slice_str(name));
