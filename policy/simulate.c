@@ -4,6 +4,7 @@
 #include "policy/decide.h"
 #include "policy/objections.h"
 #include "policy/policy_admin.h"
+#include "policy/policy_ip.h"
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 
@@ -69,7 +70,19 @@ static json_t *show(bool allowed, const struct why *why)
 	return doc;
 }
 
-int policy_simulate(struct policy *p HF_UNUSED, const struct policy_question *q, json_t **ret)
+/* What refuses the address before any document is asked; NULL: nothing. */
+static const char *refused_by_address(struct policy *p, const struct principal *who)
+{
+	if (!who->has_source)
+		return NULL;
+	enum end_reason end = policy_may_stay(p, &who->source);
+	enum deny_reason deny = policy_may_connect_from(p, who);
+	if (end == END_IP_RULE || deny == DENY_IP_RULE)
+		return "ipRule";
+	return end == END_BANNED || deny == DENY_BANNED ? "ban" : NULL;
+}
+
+int policy_simulate(struct policy *p, const struct policy_question *q, json_t **ret)
 {
 	struct why why;
 	const char *name = q->action;
@@ -78,14 +91,16 @@ int policy_simulate(struct policy *p HF_UNUSED, const struct policy_question *q,
 	for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
 		if (strcasecmp(name, actions[i].name) != 0)
 			continue;
+		bool connect = actions[i].action == ASK_CONNECT;
 		const struct ask ask = {.action = actions[i].action,
 		        .who = q->who,
-		        .text = q->text,
+		        .text = connect ? principal_client_id(q->who) : q->text,
 		        .retain = actions[i].retain,
 		        .from = q->from,
 		        .req = q->req};
-		bool allowed = decide(&ask, &why);
-		*ret = show(allowed, &why);
+		const char *address = connect ? refused_by_address(p, q->who) : NULL;
+		*ret = address ? json_pack("{s:s, s:s}", "decision", "deny", "by", address)
+		               : show(decide(&ask, &why), &why);
 		return *ret ? 0 : ERR_NOMEM;
 	}
 	return ERR_INVALID;

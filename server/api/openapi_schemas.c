@@ -364,7 +364,7 @@ const char api_openapi_components[] = JSON({
 	"SimulationResult": {"type": "object", "required": ["decision", "by"], "properties": {
 		"decision": {"type": "string", "enum": ["allow", "deny"]},
 		"by": {"type": "string", "enum":
-			["nothing", "default", "grant", "policy", "scope", "unreadable"]},
+			["nothing", "default", "grant", "policy", "scope", "ipRule", "ban", "unreadable"]},
 		"policy": {"type": "string"}, "version": {"type": "integer"},
 		"statement": {"type": "integer", "description": "From 0"}, "sid": {"type": "string"},
 		"effect": {"type": "string", "enum": ["Allow", "Deny"]},
