@@ -65,6 +65,9 @@ static void act(struct session *s, int err, enum end_reason end, struct principa
 		session_orphaned(s);
 	} else if (err == ERR_UNAUTHENTICATED && c) {
 		client_end(c, end);
+	} else if (err == ERR_UNAUTHENTICATED && s->unjudged && s->will) {
+		s->will = will_free(s->shard, s->will); /* it waits for this answer */
+		durable_write(s);
 	}
 }
 

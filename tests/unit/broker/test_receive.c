@@ -344,6 +344,29 @@ START_TEST(what_was_decided_is_decided_again)
 }
 END_TEST
 
+/* A delayed will waits for what its owner may, and goes with it. */
+START_TEST(a_restored_will)
+{
+	struct rig *rig = rig_new_kept(2, NULL, kept);
+	peer_close(connect_with(rig, 0,
+	        &(struct connect_opts){.v = 5,
+	                .id = "w",
+	                .user = "w",
+	                .keep = true,
+	                .expiry = 1000,
+	                .will_topic = "last/w",
+	                .will_delay = 500}));
+	ck_assert_uint_eq(ram_count(kept).wills, 1);
+	rig = rig_kill(rig);
+	rig->recheck_err = _i == 0 ? ERR_UNAVAILABLE : _i == 1 ? ERR_UNAUTHENTICATED : 0;
+	rig->denied = _i == 2 ? "last/" : NULL;
+	rig_step(rig);
+	ck_assert_uint_eq(ram_count(kept).wills, _i == 0 || _i == 3);
+	ck_assert_uint_eq(ram_count(kept).sessions, 1);
+	rig_free(rig);
+}
+END_TEST
+
 /* ---- retained messages of who may not any more ---- */
 
 static unsigned retained(struct rig *rig, const char *filter)
@@ -450,6 +473,7 @@ int main(void)
 	tcase_add_test(t, less_with_the_next_connection);
 	tcase_add_test(t, in_the_middle_of_a_subscribe);
 	tcase_add_test(t, a_will_goes);
+	tcase_add_loop_test(t, a_restored_will, 0, 4);
 	tcase_add_test(t, what_was_decided_is_decided_again);
 	tcase_add_test(t, retained_goes_with_the_right);
 	tcase_add_test(t, retained_of_one_identity);
