@@ -259,4 +259,86 @@ START_TEST(without_defaults_a_document_has_to_say_it)
 }
 END_TEST
 
-UNIT_MAIN("documents", documents_decide, without_defaults_a_document_has_to_say_it)
+/* ---- what is refused, and where ---- */
+
+#define DOC(statements) "{'Version':'2012-10-17','Statement':" statements "}"
+#define ONE(members) \
+	DOC("[{'Effect':'Allow','Action':'iot:Publish','Resource':'topic/x'" members "}]")
+
+static const struct {
+	const char *text, *pointer;
+} refused[] = {
+        {"[]", ""},
+        {"{'Statement':[]}", "/Version"},
+        {"{'Version':'2012-10-17'}", "/Statement"},
+        {"{'Version':'2008-10-17','Statement':{}}", "/Version"},
+        {DOC("[]"), "/Statement"},
+        {DOC("'x'"), "/Statement"},
+        {DOC("['x']"), "/Statement/0"},
+        {DOC("{'Action':'*','Resource':'*'}"), "/Statement/Effect"},
+        {DOC("[{'Effect':'Allow','Resource':'*'}]"), "/Statement/0/Action"},
+        {DOC("[{'Effect':'Allow','Action':'*'}]"), "/Statement/0/Resource"},
+        {DOC("[{'Effect':'allow','Action':'*','Resource':'*'}]"), "/Statement/0/Effect"},
+        {DOC("[{'Effect':'Deny','Action':['iot:Publish','s3:Get'],'Resource':'*'}]"),
+                "/Statement/0/Action/1"},
+        {DOC("[{'Effect':'Deny','Action':'iot:','Resource':'*'}]"), "/Statement/0/Action"},
+        {DOC("[{'Effect':'Deny','Action':'iot:Pub lish','Resource':'*'}]"), "/Statement/0/Action"},
+        {DOC("[{'Effect':'Deny','Action':[],'Resource':'*'}]"), "/Statement/0/Action"},
+        {DOC("[{'Effect':'Deny','Action':'*','Resource':['topic/a',7]}]"),
+                "/Statement/0/Resource/1"},
+        {DOC("[{'Effect':'Deny','Action':'*','Resource':'top*'}]"), "/Statement/0/Resource"},
+        {DOC("[{'Effect':'Deny','Action':'*','Resource':'arn:aws:iot:x'}]"),
+                "/Statement/0/Resource"},
+        {DOC("[{'Effect':'Deny','Action':'*','Resource':'arn:aws:s3:::topic/x'}]"),
+                "/Statement/0/Resource"},
+        {DOC("[{'Effect':'Deny','Action':'*','Resource':'topic/${iot:SourceIp}'}]"),
+                "/Statement/0/Resource"},
+        {DOC("[{'Effect':'Deny','Action':'*','Resource':'topic/${aws:CurrentTime}'}]"),
+                "/Statement/0/Resource"},
+        {ONE(",'NotAction':'x'"), "/Statement/0/NotAction"},
+        {ONE(",'NotResource':'x'"), "/Statement/0/NotResource"},
+        {ONE(",'Principal':'*'"), "/Statement/0/Principal"},
+        {ONE(",'Sid':1"), "/Statement/0/Sid"},
+        {ONE(",'sid':'x'"), "/Statement/0/sid"},
+        {ONE(",'Condition':[]"), "/Statement/0/Condition"},
+        {ONE(",'Condition':{'StringIs':{}}"), "/Statement/0/Condition/StringIs"},
+        {ONE(",'Condition':{'Bool':'x'}"), "/Statement/0/Condition/Bool"},
+        {ONE(",'Condition':{'Bool':{'iot:SourceIp':'x'}}"),
+                "/Statement/0/Condition/Bool/iot:SourceIp"},
+        {ONE(",'Condition':{'Bool':{'iot:ClientId':'maybe'}}"),
+                "/Statement/0/Condition/Bool/iot:ClientId"},
+        {ONE(",'Condition':{'IpAddress':{'aws:SourceIp':['10.0.0.0/8','10.0.0.1/8']}}"),
+                "/Statement/0/Condition/IpAddress/aws:SourceIp/1"},
+        {ONE(",'Condition':{'NumericEquals':{'aws:EpochTime':'0x10'}}"),
+                "/Statement/0/Condition/NumericEquals/aws:EpochTime"},
+        {ONE(",'Condition':{'DateEquals':{'aws:CurrentTime':'soon'}}"),
+                "/Statement/0/Condition/DateEquals/aws:CurrentTime"},
+        {ONE(",'Condition':{'StringEquals':{'iot:ClientId':[]}}"),
+                "/Statement/0/Condition/StringEquals/iot:ClientId"},
+        {ONE(",'Condition':{'ArnLike':{'iot:LastWillTopic':'client/x'}}"),
+                "/Statement/0/Condition/ArnLike/iot:LastWillTopic"},
+        {"{'Version':'2012-10-17','Statement':[],'x':1}", "/x"},
+};
+
+START_TEST(what_is_wrong_is_pointed_at)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		_cleanup_free_ char *text = quoted(refused[i].text);
+		_cleanup_json_ json_t *json = json_loads(text, 0, NULL), *errors = json_array();
+		struct doc_check check = {.errors = errors};
+		struct policy_doc *doc = NULL;
+		bool found = false;
+		ck_assert_msg(json != NULL, "%s", text);
+		ck_assert_msg(policy_doc_read(json, &check, SLICE_LIT("p"), &doc) == ERR_INVALID,
+		        "%s", text);
+		for (size_t k = 0; k < json_array_size(errors); k++)
+			found |= strcmp(json_string_value(json_object_get(
+			                        json_array_get(errors, k), "pointer")),
+			                 refused[i].pointer) == 0;
+		ck_assert_msg(found, "%s: not at %s", text, refused[i].pointer);
+	}
+}
+END_TEST
+
+UNIT_MAIN("documents", documents_decide, without_defaults_a_document_has_to_say_it,
+        what_is_wrong_is_pointed_at)
