@@ -86,10 +86,10 @@ static int read_document(struct doc_check *c, struct policy_write *w, struct sen
 
 static int read_sent(struct policy_write *w, struct slice path, struct sent *s)
 {
-	static const char *const known[] = {"name", "document", "setDefault", "version", "versions",
-	        "etag", "createdTime", "updatedTime"};
+	static const char *const known[] = {"name", "document", "setAsDefault", "version",
+	        "versions", "etag", "createdTime", "updatedTime"};
 	struct doc_check c = {.errors = w->errors};
-	const json_t *set = json_object_get(w->doc, "setDefault");
+	const json_t *set = json_object_get(w->doc, "setAsDefault");
 	*s = (struct sent){.set_default = !json_is_false(set)};
 	if (!json_is_object(w->doc)) {
 		doc_error(&c, "must be an object");
@@ -97,7 +97,7 @@ static int read_sent(struct policy_write *w, struct slice path, struct sent *s)
 	}
 	unknown_members(&c, w->doc, known, ARRAY_LEN(known));
 	if (set && !json_is_boolean(set))
-		doc_member_error(&c, "setDefault", "must be true or false");
+		doc_member_error(&c, "setAsDefault", "must be true or false");
 	admin_read_name(&c, w->doc, path, s->name);
 	int err = read_document(&c, w, s);
 	return c.failed && err == 0 ? ERR_INVALID : err;

@@ -37,7 +37,7 @@ int policy_put(struct policy *p, struct slice name, struct policy_write *w, json
 /* {"version": n}: makes that its default. */
 int policy_patch(struct policy *p, struct slice name, struct policy_write *w, json_t **ret);
 int policy_delete(struct policy *p, struct slice name, struct policy_write *w);
-/* {"document", "setDefault"}. */
+/* {"document", "setAsDefault"}. */
 int policy_version_create(
         struct policy *p, struct slice name, struct policy_write *w, json_t **ret);
 int policy_version_get(struct policy *p, struct slice name, unsigned version, json_t **ret);

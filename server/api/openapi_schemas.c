@@ -317,7 +317,7 @@ const char api_openapi_components[] = JSON({
 		{"type": "object", "required": ["name"]}]},
 	"PolicyVersionWrite": {"type": "object", "required": ["document"], "properties": {
 		"document": {"$ref": "#/components/schemas/PolicyDocument"},
-		"setDefault": {"type": "boolean", "default": true, "description": "Put it in force"}
+		"setAsDefault": {"type": "boolean", "default": true, "description": "Put it in force"}
 	}},
 	"PolicyPatch": {"type": "object", "required": ["version"], "properties": {
 		"version": {"type": "integer", "minimum": 1, "description": "The one to be in force"}
