@@ -212,7 +212,8 @@ static int read_tombstones(struct feed *f)
 	return err;
 }
 
-/* Nothing can have been missed before the first time. */
+/* Before the first time nobody was let in; but what is read whole at the start may have been read
+ * before anything was heard. */
 static int catch_up(struct feed *f)
 {
 	int err = f->last_good_us ? read_tombstones(f) : 0;
@@ -220,10 +221,10 @@ static int catch_up(struct feed *f)
 	if (err < 0)
 		return err;
 	atomic_fetch_add(&f->epoch, 1);
+	if (f->s->changes.resync)
+		f->s->changes.resync(f->s->changes.ctx);
 	if (f->last_good_us) {
 		lanes_forget(f->s, 0);
-		if (f->s->changes.resync)
-			f->s->changes.resync(f->s->changes.ctx);
 		log_info("the change feed is back: every identity is asked for again");
 	}
 	return 0;

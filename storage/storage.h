@@ -37,7 +37,8 @@ struct storage_changes {
 	 * deleted. */
 	void (*changed)(
 	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
-	/* Changes may have been missed: everything has to be asked for again. */
+	/* Changes may have been missed: everything has to be asked for again. Once at the start
+	 * too. */
 	void (*resync)(void *ctx);
 };
 

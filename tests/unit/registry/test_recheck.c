@@ -15,6 +15,7 @@ struct checked {
 
 static void checked_done(struct recheck_request *req)
 {
+	principal_unref(req->fresh);
 	mail_wait_done(req->user);
 }
 
