@@ -131,13 +131,9 @@ bool grant_stands(const struct principal *p)
 {
 	struct grant *g = grant_of(p);
 	const struct registry *r = g->shard->registry;
-	const char *name = g->authorizer->name;
 	/* Changed since, or not active any more: who comes again is asked about anew. While that
 	 * is not known (the copy is not fresh) nobody is ended for it. */
-	bool stands = !authorizers_fresh(r);
-	const struct authorizer *now = authorizer_here(r, slice_make(name, strlen(name)));
-	if (now)
-		stands = strcmp(now->etag, g->authorizer->etag) == 0;
+	bool stands = !authorizers_fresh(r) || authorizer_in_force(r, g->authorizer);
 	pthread_mutex_lock(&g->mutex);
 	stands = stands && !g->over;
 	pthread_mutex_unlock(&g->mutex);

@@ -114,6 +114,12 @@ struct authorizer *authorizer_here(const struct registry *r, struct slice name)
 	return NULL;
 }
 
+bool authorizer_in_force(const struct registry *r, const struct authorizer *a)
+{
+	const struct authorizer *now = authorizer_here(r, slice_make(a->name, strlen(a->name)));
+	return now && strcmp(now->etag, a->etag) == 0;
+}
+
 struct authorizer *authorizer_default_here(const struct registry *r)
 {
 	const struct authorizers *set = here(r);

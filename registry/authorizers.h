@@ -19,6 +19,8 @@ bool authorizers_fresh(const struct registry *r);
 /* On a loop; borrowed until the turn ends. NULL: there is none of that name, or it is not active.
  * NULL too as long as changes are known and not in force: nobody is judged by what is stale. */
 struct authorizer *authorizer_here(const struct registry *r, struct slice name);
+/* Whether a is one of them still, as it was when it was taken. On a loop. */
+bool authorizer_in_force(const struct registry *r, const struct authorizer *a);
 /* The active one for those who name none. */
 struct authorizer *authorizer_default_here(const struct registry *r);
 

@@ -194,6 +194,10 @@ static struct principal *make(struct attempt *a)
 {
 	struct custom *c = a->own;
 	struct slice none = {0};
+	/* Changed or taken away while it was asked: what it says is worth nothing any more, and
+	 * whoever comes again is asked about anew. */
+	if (!authorizer_in_force(registry_of(a), c->authorizer))
+		return NULL;
 	/* Not the first time that it is made: the identities were read anew. */
 	if (!c->grant && make_grant(a, c) < 0)
 		return NULL;
