@@ -86,6 +86,9 @@ struct credential {
 	/* Whether the credential is still worth what it was: END_NORMAL, or how it ends. NULL: it
 	 * always is. */
 	enum end_reason (*judge_again)(const struct principal *p, const struct who *who);
+	/* Optional, where judge_again has agreed: when it expires by what its identity says now
+	 * (wall s; 0: never). It only ever shortens. */
+	int64_t (*expires_again)(const struct principal *p, const struct who *who);
 	/* Optional: what it may besides what its identities may: a reference, or NULL. 0,
 	 * ERR_UNAVAILABLE. For its first principal too, once that has its proof. */
 	int (*access_again)(const struct principal *p, struct access **ret);

@@ -67,8 +67,7 @@ static enum deny_reason judge(struct attempt *a)
 	if (why != DENY_NONE)
 		return why;
 	memcpy(a->tag, signer.tag, sizeof(a->tag));
-	if (signer.not_after && signer.not_after < a->expires_at)
-		a->expires_at = signer.not_after;
+	a->expires_at = earlier_expiry(a->expires_at, signer.not_after);
 	return DENY_NONE;
 }
 
@@ -78,13 +77,26 @@ static void drop(struct attempt *a)
 	a->own = NULL;
 }
 
-static enum end_reason judge_again(const struct principal *p, const struct who *who)
+/* Whether the key that signed is still the identity's, and until when. */
+static bool key_stands(const struct principal *p, const struct who *who, int64_t *ret_not_after)
 {
 	const struct identity *subject = who_subject(who);
-	bool good = subject->auth == DEVICE_AUTH_JWT &&
+	return subject->auth == DEVICE_AUTH_JWT &&
 	        jwt_keys_have(identity_text(subject, IDENTITY_DOC), p->credential_tag,
-	                clock_wall_us() / 1000000);
-	return good ? END_NORMAL : END_CREDENTIAL_REVOKED;
+	                clock_wall_us() / 1000000, ret_not_after);
+}
+
+static enum end_reason judge_again(const struct principal *p, const struct who *who)
+{
+	int64_t until;
+	return key_stands(p, who, &until) ? END_NORMAL : END_CREDENTIAL_REVOKED;
+}
+
+/* A key's notAfter may have been brought forward since it signed. */
+static int64_t expires_again(const struct principal *p, const struct who *who)
+{
+	int64_t until;
+	return key_stands(p, who, &until) ? until : p->expires_at;
 }
 
 const struct credential credential_jwt = {
@@ -95,4 +107,5 @@ const struct credential credential_jwt = {
         .judge = judge,
         .drop = drop,
         .judge_again = judge_again,
+        .expires_again = expires_again,
 };

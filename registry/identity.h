@@ -61,12 +61,15 @@ struct identity *identity_unref(struct identity *i);
 /* Makes its access anew where the rules have changed. False: it has to be read again for that. */
 bool identity_refresh(struct identity *i, const struct registry_hooks *hooks);
 
+/* The earlier of two times at which something expires (wall s; 0: never). */
+static inline int64_t earlier_expiry(int64_t a, int64_t b)
+{
+	return !a || (b && b < a) ? b : a;
+}
 /* When what a key has signed expires: with the key at the latest. */
 static inline int64_t identity_cut(const struct identity *key, int64_t expires_at)
 {
-	if (key->not_after && (!expires_at || key->not_after < expires_at))
-		return key->not_after;
-	return expires_at;
+	return earlier_expiry(expires_at, key->not_after);
 }
 
 struct slice identity_name(const struct identity *i);

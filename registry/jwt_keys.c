@@ -156,11 +156,13 @@ enum deny_reason jwt_keys_signer(
 	return of_alg || json_array_size(keys) == 0 ? DENY_JWT_KEY : DENY_JWT_ALGORITHM;
 }
 
-bool jwt_keys_have(struct slice doc, const uint8_t tag[static CREDENTIAL_TAG_LEN], int64_t now_s)
+bool jwt_keys_have(struct slice doc, const uint8_t tag[static CREDENTIAL_TAG_LEN], int64_t now_s,
+        int64_t *ret_not_after)
 {
 	_cleanup_json_ json_t *root = keys_of(doc);
 	const json_t *value;
 	bool has = false;
+	int64_t until = 0;
 	size_t i;
 	json_array_foreach(json_object_get(root, "keys"), i, value)
 	{
@@ -169,7 +171,13 @@ bool jwt_keys_have(struct slice doc, const uint8_t tag[static CREDENTIAL_TAG_LEN
 		if (!key_of(value, &k) || !is_good(&k, now_s))
 			continue;
 		tag_of(&k, mine);
-		has |= crypto_equal(mine, tag, sizeof(mine));
+		if (!crypto_equal(mine, tag, sizeof(mine)))
+			continue;
+		bool longer = !has || !k.not_after || (until && k.not_after > until);
+		until = longer ? k.not_after : until;
+		has = true;
 	}
+	if (has)
+		*ret_not_after = until;
 	return has;
 }

@@ -23,7 +23,8 @@ struct jwt_signer {
 };
 enum deny_reason jwt_keys_signer(
         struct slice doc, const struct jws *token, int64_t now_s, struct jwt_signer *ret);
-/* Whether one that is good now has that tag. */
-bool jwt_keys_have(struct slice doc, const uint8_t tag[static CREDENTIAL_TAG_LEN], int64_t now_s);
+/* Whether one that is good now has that tag, and until when (as above; of several the longest). */
+bool jwt_keys_have(struct slice doc, const uint8_t tag[static CREDENTIAL_TAG_LEN], int64_t now_s,
+        int64_t *ret_not_after);
 
 #endif

@@ -94,9 +94,11 @@ static uint32_t perms_now(const struct recheck *c)
 
 static int64_t expires_now(const struct recheck *c)
 {
+	const struct principal *p = c->req->principal;
 	const struct identity *key = identity_of(c->who.key);
-	int64_t at = c->req->principal->expires_at;
-	return key ? identity_cut(key, at) : at;
+	int64_t at = key ? identity_cut(key, p->expires_at) : p->expires_at;
+	bool judged = c->kind && c->kind->expires_again && !c->req->identity_alone;
+	return judged ? earlier_expiry(at, c->kind->expires_again(p, &c->who)) : at;
 }
 
 static bool is_as_before(const struct recheck *c, struct access *const parts[PRINCIPAL_PARTS])
