@@ -295,7 +295,16 @@ int authority_doc_patch(const json_t *patch, json_t *errors, struct authority_do
 	struct reading r = {.check = {.errors = errors}, .to = d, .patched = true};
 	_cleanup_json_ json_t *before = writable(d);
 	_cleanup_json_ json_t *after = before ? json_merge_patch(before, patch) : NULL;
-	return after ? read_whole(&r, after) : ERR_NOMEM;
+	if (!after)
+		return ERR_NOMEM;
+	/* What a patch takes away (null) is as if it had never been said. */
+	d->id_from = X509_ID_FROM_CN;
+	d->auto_register = d->crl_hard = false;
+	d->crl_url[0] = '\0';
+	d->crl_refresh_s = CRL_REFRESH_DEFAULT;
+	if (!json_object_get(after, "status"))
+		doc_member_error(&r.check, "status", "cannot be removed");
+	return read_whole(&r, after);
 }
 
 char *authority_doc_text(const struct authority_doc *d)

@@ -155,6 +155,8 @@ int certificate_doc_patch(const json_t *patch, json_t *errors, struct certificat
 	if (!json_object_get(after, "deviceId"))
 		d->device[0] = '\0';
 	read_members(&c, after, d);
+	if (!json_object_get(after, "status"))
+		doc_member_error(&c, "status", "cannot be removed");
 	return c.failed ? ERR_INVALID : 0;
 }
 
