@@ -55,8 +55,11 @@ static const char *cidr_error(struct slice text)
 static void check_array(struct doc_check *c, const json_t *value, size_t max,
         const char *(*wrong)(struct slice text))
 {
-	if (!json_is_array(value) || json_array_size(value) > max) {
-		doc_error(c, "must be an array, and not too long");
+	/* Whoever takes the last one out of a list does not mean "all": that has to be said. */
+	if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > max) {
+		doc_error(c,
+		        "must be an array that is neither empty nor too long; leave it out "
+		        "where it narrows nothing");
 		return;
 	}
 	for (size_t i = 0; i < json_array_size(value); i++) {

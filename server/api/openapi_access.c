@@ -18,13 +18,15 @@ const char api_openapi_access[] = JSON({
 	"Scope": {"type": "object", "additionalProperties": false, "description":
 		"What the key is narrowed to on top of its permissions; what is left out does not narrow. A PUT without a scope leaves the one that is; {} takes it away",
 		"properties": {
-		"groups": {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 128}},
-		"devices": {"type": "array", "maxItems": 256,
+		"groups": {"type": "array", "minItems": 1, "maxItems": 256,
+			"items": {"type": "string", "maxLength": 128}},
+		"devices": {"type": "array", "minItems": 1, "maxItems": 256,
 			"items": {"$ref": "#/components/schemas/DeviceId"}},
-		"topicFilters": {"type": "array", "maxItems": 256,
+		"topicFilters": {"type": "array", "minItems": 1, "maxItems": 256,
 			"items": {"type": "string", "maxLength": 1024}},
 		"access": {"enum": ["r", "w", "rw"], "default": "rw"},
-		"cidrs": {"$ref": "#/components/schemas/Cidrs"},
+		"cidrs": {"type": "array", "minItems": 1, "maxItems": 16,
+			"items": {"type": "string", "maxLength": 49}},
 		"notBefore": {"type": "string", "format": "date-time"},
 		"notAfter": {"type": "string", "format": "date-time"}
 	}},

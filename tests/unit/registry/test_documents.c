@@ -269,6 +269,10 @@ static const struct {
          "'devices': 'd1'}}",
                 "/scope/topicFilters/0 /scope/devices"},
         {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': null}", "/scope"},
+        /* An empty list is nobody, or everybody? */
+        {"{'name': 'a', 'permissions': ['RegistryRead'], 'scope': {'groups': [], 'devices': [], "
+         "'topicFilters': [], 'cidrs': []}}",
+                "/scope/groups /scope/devices /scope/topicFilters /scope/cidrs"},
         {"{'name': 'a', 'permissions': ['RegistryRead'], 'primaryKey': 'x', 'secondaryKey': 1, "
          "'x': 1}",
                 "/primaryKey /secondaryKey /x"},
