@@ -104,30 +104,6 @@ static int read_trial(struct trial *t)
 
 /* ---- asking ---- */
 
-struct waiting {
-	struct fetch fetch;
-	struct mail_wait wait;
-};
-
-static void answered(struct mail *m)
-{
-	mail_wait_done(&container_of(m, struct waiting, fetch.mail)->wait);
-}
-
-/* Whoever fetches answers, at the latest after its time-out; by way of a loop, whose mailbox
- * outlives it. */
-static int fetch_and_wait(struct registry *r, struct waiting *w)
-{
-	if (!r->hooks.fetch || mail_wait_init(&w->wait, 1) < 0)
-		return ERR_UNAVAILABLE;
-	w->fetch.mail.deliver = answered;
-	w->fetch.reply_to = loop_mailbox(r->shards[0].loop);
-	r->hooks.fetch(r->hooks.ctx, &w->fetch);
-	mail_wait_for(&w->wait, -1);
-	mail_wait_free(&w->wait);
-	return 0;
-}
-
 static json_t *outcome(const char *word, const char *why, uint64_t took_ms)
 {
 	return json_pack(
@@ -182,23 +158,22 @@ static int ask(struct registry *r, const struct authorizer *a, const struct tria
 	int err = custom_event_begin(&event, &t->req, t->token, !a->signing_disabled);
 	if (err == 0)
 		err = custom_event_end(&event);
-	struct waiting w = {.fetch = {
-	                            .url = a->url,
-	                            .post = buf_slice(&event),
-	                            .content_type = "application/json",
-	                            .ca_pem = slice_str(a->ca_pem),
-	                            .timeout_ms = a->timeout_ms,
-	                            .max_bytes = CUSTOM_ANSWER_MAX,
-	                    }};
+	struct fetch f = {
+	        .url = a->url,
+	        .post = buf_slice(&event),
+	        .content_type = "application/json",
+	        .ca_pem = slice_str(a->ca_pem),
+	        .timeout_ms = a->timeout_ms,
+	        .max_bytes = CUSTOM_ANSWER_MAX,
+	};
 	uint64_t began = clock_ms();
-	if (err == 0)
-		err = fetch_and_wait(r, &w);
 	if (err == 0) {
-		*ret = judge(r, &w.fetch, clock_ms() - began);
+		(void)registry_fetch(r, &f); /* how it went is in f */
+		*ret = judge(r, &f, clock_ms() - began);
 		err = *ret ? 0 : ERR_NOMEM;
 	}
 	buf_wipe(&event);
-	buf_wipe(&w.fetch.body);
+	buf_wipe(&f.body);
 	return err;
 }
 

@@ -17,8 +17,10 @@ static void answered(struct mail *m)
 int registry_fetch(struct registry *r, struct fetch *f)
 {
 	struct waiting w = {.fetch = *f};
-	if (!r->hooks.fetch || mail_wait_init(&w.wait, 1) < 0)
-		return ERR_UNAVAILABLE;
+	if (!r->hooks.fetch || mail_wait_init(&w.wait, 1) < 0) {
+		snprintf(f->why, sizeof(f->why), "nobody can be asked");
+		return f->err = ERR_UNAVAILABLE;
+	}
 	w.fetch.mail.deliver = answered;
 	w.fetch.reply_to = loop_mailbox(r->shards[0].loop);
 	r->hooks.fetch(r->hooks.ctx, &w.fetch);

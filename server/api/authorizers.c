@@ -1,6 +1,6 @@
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
-#include "server/base/err.h"
+#include "server/api/listing.h"
 
 /* /authorizers: webhooks that judge who connects. */
 
@@ -70,33 +70,5 @@ void api_authorizer_test(struct api_call *c)
 
 void api_authorizer_list(struct api_call *c)
 {
-	const struct slice scope = SLICE_LIT("authorizers");
-	uint8_t position[API_CURSOR_POSITION_MAX];
-	char after[DOCUMENT_NAME_MAX + 1] = "", next[DOCUMENT_NAME_MAX + 1];
-	_cleanup_json_ json_t *docs = NULL;
-	unsigned limit;
-	size_t len, i;
-	bool given;
-	if (!api_call_limit(c, &limit) || !api_call_cursor(c, scope, position, &len, &given))
-		return;
-	if (len <= DOCUMENT_NAME_MAX)
-		memcpy(after, position, len);
-	int r = registry_authorizer_list(registry_of(c), given ? after : NULL, limit, &docs, next);
-	if (!api_call_ok(c, r, NULL))
-		return;
-	json_t *doc;
-	r = buf_append_str(&c->out, "{\"items\":[");
-	json_array_foreach(docs, i, doc)
-	{
-		if (r == 0 && i > 0)
-			r = buf_append_byte(&c->out, ',');
-		if (r == 0)
-			r = api_json_append(&c->out, doc);
-	}
-	if (r < 0) {
-		api_call_err(c, r);
-		return;
-	}
-	const struct slice last = slice_str(next);
-	api_call_page_end(c, scope, *next ? &last : NULL);
+	api_list(c, "authorizers", registry_authorizer_list);
 }

@@ -2,22 +2,6 @@
 
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
-#include "server/base/err.h"
-
-static int append_all(struct buf *out, const json_t *docs)
-{
-	int r = buf_append_str(out, "{\"items\":[");
-	const json_t *doc;
-	size_t i;
-	json_array_foreach(docs, i, doc)
-	{
-		if (r == 0 && i > 0)
-			r = buf_append_byte(out, ',');
-		if (r == 0)
-			r = api_json_append(out, doc);
-	}
-	return r;
-}
 
 void api_list(struct api_call *c, const char *what, api_list_read read)
 {
@@ -35,11 +19,6 @@ void api_list(struct api_call *c, const char *what, api_list_read read)
 	int r = read(c->api->deps.registry, given ? after : NULL, limit, &docs, next);
 	if (!api_call_ok(c, r, NULL))
 		return;
-	r = append_all(&c->out, docs);
-	if (r < 0) {
-		api_call_err(c, r);
-		return;
-	}
 	const struct slice last = slice_str(next);
-	api_call_page_end(c, scope, *next ? &last : NULL);
+	api_call_page(c, docs, scope, *next ? &last : NULL);
 }
