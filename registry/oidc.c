@@ -111,7 +111,7 @@ static unsigned read_keys(const json_t *root, struct oidc_key keys[static KEYS_M
 		struct oidc_key *k = &keys[n];
 		if (n == KEYS_MAX)
 			break;
-		if (json_string_length(kid) > JWS_KID_MAX)
+		if (kid && (!json_is_string(kid) || json_string_length(kid) > JWS_KID_MAX))
 			continue;
 		*k = (struct oidc_key){0};
 		if (jwk_read(jwk, &k->alg, &k->pem) < 0)
