@@ -2,26 +2,26 @@
 
 #include <assert.h>
 
-void secret_mac(const struct registry_store *store, struct slice device_id, struct slice secret,
+void secret_mac(const struct registry_store *store, struct slice id, struct slice secret,
         uint8_t out[static CRYPTO_HASH_LEN])
 {
-	uint8_t text[DEVICE_ID_MAX + 1 + SECRET_MAX];
-	assert(device_id.n <= DEVICE_ID_MAX && secret.n <= SECRET_MAX);
-	memcpy(text, device_id.p, device_id.n);
-	text[device_id.n] = '\0'; /* in no id: where it ends is clear */
-	memcpy(text + device_id.n + 1, secret.p, secret.n);
-	store->mac(store->ctx, "secret", slice_make(text, device_id.n + 1 + secret.n), out);
+	uint8_t text[MODULE_ID_MAX + 1 + SECRET_MAX];
+	assert(id.n <= MODULE_ID_MAX && secret.n <= SECRET_MAX);
+	memcpy(text, id.p, id.n);
+	text[id.n] = '\0'; /* in no id: where it ends is clear */
+	memcpy(text + id.n + 1, secret.p, secret.n);
+	store->mac(store->ctx, "secret", slice_make(text, id.n + 1 + secret.n), out);
 	crypto_wipe(text, sizeof(text));
 }
 
-bool secret_fits(const struct registry_store *store, struct slice device_id, struct slice password,
+bool secret_fits(const struct registry_store *store, struct slice id, struct slice password,
         const uint8_t *mac)
 {
 	if (password.n < SECRET_MIN || password.n > SECRET_MAX)
 		return false;
 	uint8_t theirs[CRYPTO_HASH_LEN];
 	static const uint8_t none[CRYPTO_HASH_LEN];
-	secret_mac(store, device_id, password, theirs);
+	secret_mac(store, id, password, theirs);
 	bool same = crypto_equal(theirs, mac ? mac : none, sizeof(theirs));
 	crypto_wipe(theirs, sizeof(theirs));
 	return same && mac;

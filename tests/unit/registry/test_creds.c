@@ -92,6 +92,10 @@ START_TEST(secrets)
 	ck_assert(!secret_fits(&store, id, good, NULL));
 	secret_mac(&store, SLICE_LIT("d2"), good, other);
 	ck_assert_mem_ne(kept, other, sizeof(kept));
+	/* The longest of a module. */
+	static char longest[MODULE_ID_MAX];
+	secret_mac(&store, slice_make(longest, sizeof(longest)),
+	        slice_make(long_one, sizeof(long_one) - 1), other);
 }
 END_TEST
 
