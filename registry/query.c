@@ -28,7 +28,7 @@ struct flight {
 	bool out;       /* the store has it: it cannot be freed */
 	bool again;     /* the identity changed meanwhile: the answer may be older than that */
 	char name[IDENTITY_NAME_MAX];
-	uint8_t name_len;
+	uint16_t name_len;
 };
 
 static const struct registry_store *store_of(const struct shard *s)
@@ -66,7 +66,7 @@ static struct flight *flight_new(struct shard *s, enum entity kind, struct slice
 	if (!f)
 		return NULL;
 	f->shard = s;
-	f->name_len = (uint8_t)identity_name_write(kind, id, f->name).n;
+	f->name_len = (uint16_t)identity_name_write(kind, id, f->name).n;
 	f->retry.fire = flight_retry;
 	f->lookup.mail.deliver = flight_answered;
 	f->lookup.reply_to = loop_mailbox(s->loop);

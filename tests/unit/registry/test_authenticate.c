@@ -402,6 +402,33 @@ START_TEST(one_lookup_for_all_who_wait)
 }
 END_TEST
 
+/* The longest ids there are get in as any other, and are not taken for another one. */
+START_TEST(the_longest_ids)
+{
+	static struct asked module, other;
+	char device[DEVICE_ID_MAX + 1] = "", id[MODULE_ID_MAX + 1];
+
+	start(20000);
+	memset(device, 'a', DEVICE_ID_MAX);
+	snprintf(id, sizeof(id), "%s/%s", device, device);
+	rig_add_device(&rig, device, KEY);
+	rig_add_secret(&rig, id, SECRET);
+	rig_add_device(&rig, "a", SECOND);
+	fake_set_hold(&rig.store, true);
+	asked_init(&module, &rig, id, id, SECRET);
+	asked_post(&module, 0);
+	asked_init(&other, &rig, "a", "a", device_token("a", SECOND));
+	asked_post(&other, 0);
+	registry_forget(rig.registry, ENTITY_DEVICE, SLICE_LIT("x"), true);
+	ck_assert_uint_eq(fake_release(&rig.store), 3);
+	ck_assert_int_eq(asked_wait(&module), 0);
+	ck_assert_int_eq(asked_wait(&other), 0);
+	principal_unref(module.req.principal);
+	principal_unref(other.req.principal);
+	rig_stop(&rig);
+}
+END_TEST
+
 /* An answer that was read before the change comes after it: it is asked for again. */
 START_TEST(a_change_while_looking_up)
 {
@@ -539,7 +566,7 @@ END_TEST
 UNIT_MAIN("authenticate", credentials, principals, https_tokens, cached_until_forgotten,
         absence_is_not_cached, nobody_is_refused_by_the_cache, a_gap_in_the_feed_empties_the_cache,
         nobody_is_let_in_without_the_feed, requests_wait_for_the_feed,
-        an_answer_without_the_feed_is_not_used, one_lookup_for_all_who_wait,
+        an_answer_without_the_feed_is_not_used, one_lookup_for_all_who_wait, the_longest_ids,
         a_change_while_looking_up, a_change_while_waiting_for_the_other,
         retries_until_the_database_is_back, gives_up_at_the_deadline, freed_while_requests_wait,
         limits_change, more_devices_than_the_cache_holds)
