@@ -90,7 +90,7 @@ static void keep(struct api_call *c, struct slice key, const uint8_t hash[static
 {
 	if (c->status < 200 || c->status > 299)
 		return;
-	char location[4 * DEVICE_ID_MAX];
+	char location[8 * DEVICE_ID_MAX]; /* of a module, percent-encoded */
 	location_of(c, location, sizeof(location));
 	const struct registry_store *s = c->api->store;
 	int r = s->idempotency_put(s->ctx, key, hash, c->status, buf_slice(&c->out), location);
