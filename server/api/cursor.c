@@ -5,18 +5,15 @@
 #include "server/base/crypto.h"
 #include "server/base/err.h"
 
-#define SCOPE_MAX 64
-
 static void tag_of(const struct registry_store *key, struct slice scope, struct slice position,
         uint8_t ret[static API_CURSOR_TAG_LEN])
 {
-	uint8_t in[1 + SCOPE_MAX + API_CURSOR_POSITION_MAX], mac[CRYPTO_HASH_LEN];
-	assert(scope.n > 0 && scope.n <= SCOPE_MAX && position.n <= API_CURSOR_POSITION_MAX);
-	in[0] = (uint8_t)scope.n;
-	memcpy(in + 1, scope.p, scope.n);
+	uint8_t in[CRYPTO_HASH_LEN + API_CURSOR_POSITION_MAX], mac[CRYPTO_HASH_LEN];
+	assert(scope.n > 0 && position.n <= API_CURSOR_POSITION_MAX);
+	crypto_sha256(scope, in); /* it may have names of any length in it */
 	if (position.n > 0)
-		memcpy(in + 1 + scope.n, position.p, position.n);
-	key->mac(key->ctx, "cursor", slice_make(in, 1 + scope.n + position.n), mac);
+		memcpy(in + CRYPTO_HASH_LEN, position.p, position.n);
+	key->mac(key->ctx, "cursor", slice_make(in, CRYPTO_HASH_LEN + position.n), mac);
 	memcpy(ret, mac, API_CURSOR_TAG_LEN);
 }
 

@@ -38,6 +38,20 @@ START_TEST(positions_come_back)
 }
 END_TEST
 
+/* Lists of what belongs to something have its name in their scope. */
+START_TEST(scopes_may_be_long)
+{
+	uint8_t got[API_CURSOR_POSITION_MAX];
+	char scope[1024] = "", text[API_CURSOR_LEN + 1];
+	size_t n;
+	memset(scope, 'x', sizeof(scope) - 1);
+	api_cursor_make(&hub, slice_str(scope), SLICE_LIT("position"), text);
+	ck_assert_int_eq(read_back(&hub, scope, text, got, &n), 0);
+	scope[sizeof(scope) - 2] = 'y';
+	ck_assert_int_eq(read_back(&hub, scope, text, got, &n), ERR_INVALID);
+}
+END_TEST
+
 START_TEST(forged_and_foreign_ones_are_refused)
 {
 	uint8_t got[API_CURSOR_POSITION_MAX];
@@ -80,7 +94,7 @@ END_TEST
 int main(void)
 {
 	crypto_init();
-	const TTest *const tests[] = {
-	        positions_come_back, forged_and_foreign_ones_are_refused, nonsense_is_refused};
+	const TTest *const tests[] = {positions_come_back, scopes_may_be_long,
+	        forged_and_foreign_ones_are_refused, nonsense_is_refused};
 	return unit_run("api cursor", tests, sizeof(tests) / sizeof(tests[0]));
 }
