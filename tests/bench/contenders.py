@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 
-from lib.hub import Hub, Postgres, as_user, chown, sas, temp_folder, wait_for
+from lib.hub import Hub, Postgres, as_user, chown, free_port, sas, temp_folder, wait_for
 
 PASSWORD = "bench-password"
 # All brokers may have as much under way to one subscriber, and queue as much for it; and a bench makes
@@ -29,12 +29,6 @@ def client_certificate(folder):
                    check=True, capture_output=True)
     chown(names[0])
     return names
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def listens(port):

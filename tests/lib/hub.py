@@ -12,8 +12,10 @@ import http.client
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -39,6 +41,16 @@ def wait_for(condition, timeout=10.0, what="condition", interval=0.02):
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come about within {timeout} s")
         time.sleep(interval)
+
+
+def free_port():
+    """A port of 127.0.0.1 that nobody has now, and hardly anybody takes while it is closed for a restart: it
+    is none of those that the kernel hands out itself, to the clients of other tests for example."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def as_user():
@@ -178,7 +190,7 @@ class Hub:
         self.extra = dict(env or {})
         self.process = None
         self.log_path = os.path.join(self.folder, "hub.log")
-        self.https_port = self.mqtts_port = self.mqtt_port = None
+        self.https_port, self.mqtts_port, self.mqtt_port = free_port(), free_port(), None
         self.command("init")
         self.command("migrate")
         if start:
@@ -191,8 +203,8 @@ class Hub:
             "HOLDFAST_HOME": self.home,
             "HOLDFAST_DATABASE_URL": self.pg.url(),
             "HOLDFAST_DATABASE_OWNER_URL": self.pg.url("holdfast_owner"),
-            "HOLDFAST_MQTT_TLS_LISTEN": f"127.0.0.1:{self.mqtts_port or 0}",
-            "HOLDFAST_HTTPS_LISTEN": f"127.0.0.1:{self.https_port or 0}",
+            "HOLDFAST_MQTT_TLS_LISTEN": f"127.0.0.1:{self.mqtts_port}",
+            "HOLDFAST_HTTPS_LISTEN": f"127.0.0.1:{self.https_port}",
         })
         keep.update(self.extra)
         return keep
