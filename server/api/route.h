@@ -15,7 +15,8 @@ enum api_route_flag {
 	API_IF_MATCH = 1 << 0,
 	API_IF_NONE_MATCH = 1 << 1,
 	API_IDEMPOTENT = 1 << 2,
-	API_DESTRUCTIVE = 1 << 3, /* another person has to agree, where policy.four_eyes says so */
+	API_DESTRUCTIVE = 1 << 3, /* another person has to agree, where policy.four_eyes says so: it
+	                           * destroys something, or could make that other person up */
 };
 
 struct api_route {
