@@ -149,7 +149,7 @@ void api_idempotency_run(struct api_call *c)
 	}
 	/* Keys of different callers never meet. */
 	const struct slice owner[] = {
-	        slice_str(principal_kind_name(c->who->kind)), principal_id(c->who), key};
+	        slice_str(auth_method_name(c->who->method)), principal_id(c->who), key};
 	const struct slice request[] = {c->r->method_text, c->r->path, c->r->query, c->r->body};
 	struct api_claim mine;
 	uint8_t hash[CRYPTO_HASH_LEN];
