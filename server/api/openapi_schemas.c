@@ -377,7 +377,7 @@ const char api_openapi_components[] = JSON({
 	"PolicyCheck": {"type": "object", "required": ["document"], "properties": {
 		"name": {"$ref": "#/components/schemas/PolicyName"},
 		"document": {"$ref": "#/components/schemas/PolicyDocument"},
-		"attachTo": {"type": "object", "properties": {
+		"attachTo": {"type": "object", "additionalProperties": false, "properties": {
 			"devices": {"type": "array", "items": {"type": "string"}},
 			"groups": {"type": "array", "items": {"type": "string"}}
 		}}

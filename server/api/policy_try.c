@@ -47,9 +47,21 @@ static bool is_any(const json_t *value HF_UNUSED)
 	return true;
 }
 
-static bool is_object(const json_t *value)
+static bool is_names(const json_t *value)
 {
-	return json_is_object(value);
+	const json_t *name;
+	size_t i;
+	json_array_foreach((json_t *)value, i, name) if (!json_is_string(name)) return false;
+	return !value || json_is_array(value);
+}
+
+/* {"devices": […], "groups": […]}, either of which may be left out. */
+static bool is_attachment(const json_t *value)
+{
+	const json_t *devices = json_object_get(value, "devices");
+	const json_t *groups = json_object_get(value, "groups");
+	return json_is_object(value) && is_names(devices) && is_names(groups) &&
+	        json_object_size(value) == (size_t)(devices != NULL) + (size_t)(groups != NULL);
 }
 
 static bool members_fit(struct api_call *c, const struct member_row *rows, size_t n)
@@ -262,7 +274,8 @@ void api_policy_simulate(struct api_call *c)
 static const struct member_row check_members[] = {
         {"name", is_string, "must be a string"},
         {"document", is_any, ""},
-        {"attachTo", is_object, "must be an object of \"devices\" and \"groups\""},
+        {"attachTo", is_attachment,
+                "must be an object of \"devices\" and \"groups\", each an array of names"},
 };
 
 struct check {
@@ -397,9 +410,10 @@ static void add_named(
 	const json_t *names = json_object_get(json_object_get(k->call->body, "attachTo"), list);
 	const json_t *name;
 	size_t i;
+	k->truncated |= json_array_size(names) > SAMPLE_MAX;
 	json_array_foreach((json_t *)names, i, name)
 	{
-		if (i < SAMPLE_MAX && json_is_string(name))
+		if (i < SAMPLE_MAX)
 			add(k, json_string_value(name));
 	}
 }
