@@ -366,6 +366,20 @@ static int64_t earliest_end(const STACK_OF(X509) * path)
 	return earliest;
 }
 
+/* The lists of the authority and of those above it, each by its own mode; one that is not active
+ * demands nothing. */
+static enum deny_reason judge_lists(const struct x509_authority *a, int64_t now, bool *ret_missing)
+{
+	for (unsigned depth = 0; a && depth <= DEPTH_MAX; depth++, a = a->parent) {
+		if (a->status != AUTHORITY_ACTIVE || (a->crl && !x509_crl_stale(a->crl, now)))
+			continue;
+		if (a->crl_hard)
+			return DENY_CRL_MISSING;
+		*ret_missing |= a->crl_expected;
+	}
+	return DENY_NONE;
+}
+
 /* The path holds: it ends at an authority of ours, the one before the last is what that signed. */
 static enum deny_reason judge_held(const struct x509_trust *t, const STACK_OF(X509) * path,
         int64_t now, struct x509_verdict *ret)
@@ -379,12 +393,7 @@ static enum deny_reason judge_held(const struct x509_trust *t, const STACK_OF(X5
 		return DENY_CERT_MALFORMED;
 	ret->expires_at = earliest_end(path);
 	enum deny_reason why = judge_path(a, &p->serial);
-	if (why != DENY_NONE || (a->crl && !x509_crl_stale(a->crl, now)))
-		return why;
-	if (a->crl_hard)
-		return DENY_CRL_MISSING;
-	ret->crl_missing = a->crl_expected;
-	return DENY_NONE;
+	return why == DENY_NONE ? judge_lists(a, now, &ret->crl_missing) : why;
 }
 
 enum deny_reason x509_trust_verify(const struct x509_trust *t, const struct cert_chain *chain,

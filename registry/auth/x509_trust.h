@@ -27,7 +27,7 @@ struct x509_authority {
 	enum authority_status status;
 	enum x509_id_from id_from;
 	bool auto_register; /* a device that is not known is made */
-	bool crl_hard;      /* nobody is let in without a list that is valid now */
+	bool crl_hard;      /* nobody below it is let in without a list that is valid now */
 	bool crl_expected;  /* there is to be one: its absence is worth a warning */
 	struct x509_crl *crl;
 	/* x509_trust_new's: the authority among the others that has signed it; NULL: none. */

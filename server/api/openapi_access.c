@@ -149,7 +149,7 @@ const char api_openapi_access[] = JSON({
 			"Where the revocation list is fetched; http:// will do, for lists are signed"},
 		"refreshSeconds": {"type": "integer", "minimum": 60, "maximum": 604800, "default": 3600},
 		"mode": {"type": "string", "enum": ["soft", "hard"], "default": "soft", "description":
-			"hard: nobody is let in while there is no list that is valid now"},
+			"hard: nobody is let in by it, or by an authority below it, while there is no list that is valid now"},
 		"number": {"type": ["string", "null"], "readOnly": true},
 		"entries": {"type": "integer", "readOnly": true},
 		"thisUpdate": {"type": "string", "format": "date-time", "readOnly": true},
