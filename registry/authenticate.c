@@ -307,26 +307,14 @@ static void attempt_judge(struct query *q)
 
 /* ---- reading the request ---- */
 
-static const uint8_t *slash_in(struct slice id)
-{
-	return id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
-}
-
-static bool id_possible(struct slice id)
-{
-	const uint8_t *slash = slash_in(id);
-	struct slice device = slash ? slice_make(id.p, (size_t)(slash - id.p)) : id;
-	return device_id_valid(device) && (!slash || device_id_valid(slice_from(id, device.n + 1)));
-}
-
 enum deny_reason attempt_want_device(struct attempt *a, struct slice id)
 {
 	a->id = id;
 	if (!a->req->https && !slice_eq(id, a->req->client_id))
 		return DENY_CLIENT_ID;
-	if (!id_possible(id))
+	if (!device_or_module_id_valid(id))
 		return DENY_BAD_ID;
-	const uint8_t *slash = slash_in(id);
+	const uint8_t *slash = memchr(id.p, '/', id.n);
 	struct slice device = slash ? slice_make(id.p, (size_t)(slash - id.p)) : id;
 	a->who.device = query_want(&a->query, ENTITY_DEVICE, device);
 	if (slash)
@@ -387,7 +375,8 @@ void registry_authenticate(struct registry *r, struct auth_request *req)
 bool registry_claimed_id(struct slice username, struct slice *ret)
 {
 	struct creds_mqtt claim;
-	if (!creds_mqtt_parse(username, &claim) || claim.is_key || !id_possible(claim.id))
+	if (!creds_mqtt_parse(username, &claim) || claim.is_key ||
+	        !device_or_module_id_valid(claim.id))
 		return false;
 	*ret = claim.id;
 	return true;

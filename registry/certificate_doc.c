@@ -50,21 +50,12 @@ static void read_status(struct doc_check *c, const json_t *value, struct certifi
 		doc_error(c, "must be \"active\", \"inactive\" or \"revoked\"");
 }
 
-static bool id_possible(struct slice id)
-{
-	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
-	if (!slash)
-		return device_id_valid(id);
-	size_t n = (size_t)(slash - id.p);
-	return device_id_valid(slice_make(id.p, n)) && device_id_valid(slice_from(id, n + 1));
-}
-
 static void read_device(struct doc_check *c, const json_t *value, struct certificate_doc *ret)
 {
 	struct slice id = text_of(value);
 	if (json_is_null(value))
 		ret->device[0] = '\0';
-	else if (json_is_string(value) && id_possible(id))
+	else if (json_is_string(value) && device_or_module_id_valid(id))
 		snprintf(ret->device, sizeof(ret->device), "%.*s", SLICE_ARG(id));
 	else
 		doc_error(c, "must be the id of a device, or of a module with its device");

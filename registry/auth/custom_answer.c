@@ -53,12 +53,9 @@ static const char *read_principal(const json_t *value, struct custom_answer *ret
 static const char *read_device(const json_t *value, struct custom_answer *ret)
 {
 	struct slice id = text_of(value);
-	const uint8_t *slash = json_is_string(value) ? memchr(id.p, '/', id.n) : NULL;
-	struct slice device = slash ? slice_make(id.p, (size_t)(slash - id.p)) : id;
 	if (!value || json_is_null(value))
 		return NULL;
-	if (!json_is_string(value) || !device_id_valid(device) ||
-	        (slash && !device_id_valid(slice_from(id, device.n + 1))))
+	if (!json_is_string(value) || !device_or_module_id_valid(id))
 		return "deviceId is no device's";
 	memcpy(ret->device, id.p, id.n);
 	return NULL;

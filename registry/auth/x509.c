@@ -181,16 +181,6 @@ static struct slice utf8_of(const ASN1_STRING *string)
 
 /* ---- the device that is named ---- */
 
-/* Whether it can be the id of a device, or of a module with its device. */
-static bool id_possible(struct slice id)
-{
-	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
-	if (!slash)
-		return device_id_valid(id);
-	size_t n = (size_t)(slash - id.p);
-	return device_id_valid(slice_make(id.p, n)) && device_id_valid(slice_from(id, n + 1));
-}
-
 /* What is looked for in a certificate's names. */
 struct search {
 	struct slice want; /* an id; p NULL: whatever there is */
@@ -200,7 +190,7 @@ struct search {
 
 static void search_note(struct search *s, struct slice text)
 {
-	if (!id_possible(text) || (s->want.p && !slice_eq(text, s->want)))
+	if (!device_or_module_id_valid(text) || (s->want.p && !slice_eq(text, s->want)))
 		return;
 	/* One name twice is still one. */
 	if (s->n > 0 && slice_eq_str(text, s->first))
@@ -258,7 +248,7 @@ static void search_run(struct search *s, const X509 *cert, enum x509_id_from fro
 bool x509_names_device(const struct x509_st *cert, enum x509_id_from from, struct slice id)
 {
 	struct search s = {.want = id};
-	if (!id_possible(id))
+	if (!device_or_module_id_valid(id))
 		return false;
 	search_run(&s, cert, from);
 	return s.n > 0;

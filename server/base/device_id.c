@@ -18,3 +18,11 @@ bool device_id_valid(struct slice id)
 			return false;
 	return true;
 }
+
+bool device_or_module_id_valid(struct slice id)
+{
+	const uint8_t *slash = id.n > 0 ? memchr(id.p, '/', id.n) : NULL;
+	size_t n = slash ? (size_t)(slash - id.p) : id.n;
+	return device_id_valid(slice_make(id.p, n)) &&
+	        (!slash || device_id_valid(slice_from(id, n + 1)));
+}

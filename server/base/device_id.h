@@ -6,5 +6,7 @@
 
 /* 1 to 128 of A-Za-z0-9-:._%*?!(),=@$' and not "." or "..". */
 bool device_id_valid(struct slice id);
+/* The same, or two of them with a slash between: a module's with its device. */
+bool device_or_module_id_valid(struct slice id);
 
 #endif

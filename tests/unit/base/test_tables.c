@@ -84,6 +84,13 @@ START_TEST(device_ids_of_the_contract)
 	memset(id, 'x', sizeof(id));
 	ck_assert(device_id_valid(slice_make(id, DEVICE_ID_MAX)));
 	ck_assert(!device_id_valid(slice_make(id, DEVICE_ID_MAX + 1)));
+	static const char *const either[] = {"d", "d/m", "$a/*"};
+	static const char *const neither[] = {"", "/", "d/", "/m", "d/m/x", "d/..", "./m", "d/ "};
+	for (size_t i = 0; i < sizeof(either) / sizeof(either[0]); i++)
+		ck_assert_msg(device_or_module_id_valid(slice_str(either[i])), "%s", either[i]);
+	for (size_t i = 0; i < sizeof(neither) / sizeof(neither[0]); i++)
+		ck_assert_msg(!device_or_module_id_valid(slice_str(neither[i])), "%s", neither[i]);
+	ck_assert(!device_or_module_id_valid((struct slice){0}));
 }
 END_TEST
 
