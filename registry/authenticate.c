@@ -128,6 +128,18 @@ static struct slice claimed_id(const struct attempt *a)
 	return a->req->https ? a->req->device_id : a->req->client_id;
 }
 
+/* In whose name it counts, as over REST: a back end is known by its key alone. */
+struct counted {
+	struct slice id, key;
+};
+
+static struct counted counted_of(const struct attempt *a)
+{
+	if (a->kind == &credential_key)
+		return (struct counted){.key = a->claim.id};
+	return (struct counted){claimed_id(a), a->key_name};
+}
+
 static const struct registry_hooks *hooks_of(const struct attempt *a)
 {
 	return &a->query.shard->registry->hooks;
@@ -138,8 +150,9 @@ static void attempt_end(struct attempt *a, enum deny_reason why, struct principa
 	const struct registry_hooks *hooks = hooks_of(a);
 	struct auth_request *req = a->req;
 	struct slice id = claimed_id(a);
+	struct counted name = counted_of(a);
 	if (hooks->outcome)
-		hooks->outcome(hooks->ctx, req->peer, id, a->key_name, why);
+		hooks->outcome(hooks->ctx, req->peer, name.id, name.key, why);
 	loop_timer_cancel(&req->timer);
 	req->state = NULL;
 	attempt_free(a);
@@ -345,7 +358,8 @@ static enum deny_reason attempt_read(struct attempt *a)
 	if (!hooks->attempt)
 		return why;
 	/* Who has tried too often learns nothing of what he tried. */
-	enum deny_reason over = hooks->attempt(hooks->ctx, req->peer, claimed_id(a), a->key_name);
+	struct counted name = counted_of(a);
+	enum deny_reason over = hooks->attempt(hooks->ctx, req->peer, name.id, name.key);
 	return over != DENY_NONE ? over : why;
 }
 

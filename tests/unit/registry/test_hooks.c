@@ -200,6 +200,16 @@ START_TEST(asked_before_and_after)
 	principal_unref(let_in("d1", device_token("d1", KEY)));
 	ck_assert_int_eq(fake_policy.outcome, DENY_NONE);
 	ck_assert_uint_eq(fake_policy.outcomes, 5);
+	ck_assert_str_eq(fake_policy.id, "d1");
+	ck_assert_str_eq(fake_policy.key, "");
+	/* A back end counts by its key, which is nobody's device. */
+	struct asked a;
+	asked_init(&a, &rig, "app", "key/service", "SharedAccessSignature x");
+	snprintf(a.req.peer, sizeof(a.req.peer), "192.0.2.7:4711");
+	asked_post(&a, 0);
+	ck_assert_int_eq(asked_wait(&a), ERR_UNAUTHENTICATED);
+	ck_assert_str_eq(fake_policy.id, "");
+	ck_assert_str_eq(fake_policy.key, "service");
 	stop();
 }
 END_TEST
