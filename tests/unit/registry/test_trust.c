@@ -175,7 +175,7 @@ static const struct {
         {"{'status': 'unverified'}", "/status", true},
         {"{'status': 'active'}", "/status", false},
         {"{'status': 'revoked'}", "/status", false},
-        {"{'status': null}", NULL, true},
+        {"{'status': null}", "/status", true},
         {"{'name': 'another'}", "/name", true},
         {"{'certificate': 'another'}", "/certificate", true},
         {"{'verified': true, 'challenge': 'mine'}", NULL, false},
