@@ -39,6 +39,7 @@ struct topic_rule {
 };
 struct topic_cache {
 	struct topic_rule rule;
+	uint64_t decided_ms; /* see DECISION_MS */
 	unsigned limits_version;
 	uint16_t len;
 	bool retain;            /* decided for messages with RETAIN, or for those without it */

@@ -62,6 +62,7 @@ static struct topic_cache *cached(const struct broker_client *c, struct slice to
 {
 	struct topic_cache *cache = c->cache;
 	if (cache && cache->retain == retain && cache->limits_version == c->shard->limits_version &&
+	        shard_now(c->shard) < cache->decided_ms + DECISION_MS &&
 	        slice_eq(slice_make(cache->topic, cache->len), topic))
 		return cache;
 	return NULL;
@@ -83,6 +84,7 @@ static struct topic_rule client_rule(struct broker_client *c, struct slice topic
 	}
 	if (cache) {
 		cache->rule = rule;
+		cache->decided_ms = shard_now(c->shard);
 		cache->retain = retain;
 		cache->limits_version = c->shard->limits_version;
 		cache->index_version = 0;

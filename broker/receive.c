@@ -9,6 +9,7 @@
 /* What policy said of one topic and one publisher. */
 struct verdict {
 	struct access *from; /* a reference, so that no other one gets its address */
+	uint64_t decided_ms; /* see DECISION_MS */
 	uint8_t len;         /* 0: unused; topics are never empty */
 	bool allowed;
 	char topic[KEPT_TOPIC_MAX];
@@ -19,19 +20,23 @@ struct verdicts {
 	struct verdict v[KEPT];
 };
 
-static struct verdict *find(struct verdicts *k, struct slice topic, const struct access *from)
+static struct verdict *find(
+        struct verdicts *k, struct slice topic, const struct access *from, uint64_t now)
 {
 	for (unsigned i = 0; i < KEPT; i++) {
 		struct verdict *v = &k->v[i];
-		if (v->len == topic.n && v->from == from && memcmp(v->topic, topic.p, topic.n) == 0)
+		if (v->len == topic.n && v->from == from && now < v->decided_ms + DECISION_MS &&
+		        memcmp(v->topic, topic.p, topic.n) == 0)
 			return v;
 	}
 	return NULL;
 }
 
-static void keep(struct verdicts *k, struct slice topic, const struct access *from, bool allowed)
+static void keep(struct session *s, struct slice topic, const struct access *from, bool allowed)
 {
+	struct verdicts *k = s->verdicts;
 	struct verdict *v = &k->v[k->next++ % KEPT];
+	v->decided_ms = shard_now(s->shard);
 	access_unref(v->from);
 	v->from = access_ref((struct access *)from);
 	v->len = (uint8_t)topic.n;
@@ -44,12 +49,12 @@ bool receive_may(struct session *s, const struct msg *m, const struct access *fr
 	const struct broker_hooks *hooks = &s->shard->b->hooks;
 	struct slice topic = msg_topic(m);
 	bool fits = topic.n <= KEPT_TOPIC_MAX;
-	const struct verdict *v = fits ? find(s->verdicts, topic, from) : NULL;
+	const struct verdict *v = fits ? find(s->verdicts, topic, from, shard_now(s->shard)) : NULL;
 	if (v)
 		return v->allowed;
 	bool allowed = hooks->may_receive(hooks->ctx, s->principal, topic, from);
 	if (fits)
-		keep(s->verdicts, topic, from, allowed);
+		keep(s, topic, from, allowed);
 	return allowed;
 }
 

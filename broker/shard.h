@@ -118,6 +118,8 @@ static inline const struct broker_limits *shard_limits(const struct shard *sh)
 {
 	return &sh->limits->v;
 }
+/* How long an answer of policy is kept at most: it may depend on the time of day. */
+#define DECISION_MS 1000
 static inline uint64_t shard_now(const struct shard *sh)
 {
 	return loop_now_ms(sh->loop);

@@ -95,6 +95,31 @@ START_TEST(answers_are_kept)
 }
 END_TEST
 
+/* Some answers depend on the time of day, and no change of rules tells when they end. */
+START_TEST(answers_are_kept_for_a_moment)
+{
+	struct rig *rig = rig_new(1);
+	rig->filters = true;
+	struct peer *s = backend(rig, 5, "s"), *p = device(rig, 5, "d");
+	subscribe(s, "#", 0);
+	send_publish(p, "a/timed", "x", 1, 1, 0);
+	expect_ack(p, MQTT_PUBACK, 1, 0);
+	ck_assert_uint_eq(received(s), 1);
+	rig->only_from = "nobody"; /* and no session is told */
+	unsigned before = rig->n_receive_asked;
+	for (uint64_t end = clock_ms() + 20000; rig->n_receive_asked == before;) {
+		ck_assert_msg(clock_ms() < end, "it is not asked again");
+		usleep(20000);
+		rig_step(rig);
+		send_publish(p, "a/timed", "x", 0, 0, 0);
+		received(s);
+	}
+	send_publish(p, "a/timed", "x", 0, 0, 0);
+	ck_assert_uint_eq(received(s), 0);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(retained_and_queued)
 {
 	struct rig *rig = rig_new_kept(2, NULL, kept);
@@ -464,6 +489,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_wildcard_reaches_only_what_it_may);
 	tcase_add_test(t, answers_are_kept);
+	tcase_add_test(t, answers_are_kept_for_a_moment);
 	tcase_add_test(t, retained_and_queued);
 	tcase_add_loop_test(t, queued_before_the_rules_changed, 0, 3);
 	tcase_add_test(t, of_its_group_alone);
