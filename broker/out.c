@@ -546,15 +546,12 @@ void out_committed(struct session *s, uint16_t packet_id, uint64_t n, bool ok)
 	if (!o || o->n != n || !(o->flags & OUT_COMMIT))
 		return;
 	o->flags &= (uint8_t)~OUT_COMMIT;
-	bool released = o->flags & OUT_RELEASED;
-	if (!ok && !released) {
-		flight_drop(s, place);
-		out_pump(s);
-	} else if (!c || (o->flags & OUT_UNSENT)) {
+	bool released = o->flags & OUT_RELEASED, refused = !ok && !released;
+	if (!refused && (!c || (o->flags & OUT_UNSENT)))
 		return; /* it is sent again in its turn */
-	} else if (released) {
+	if (released) {
 		client_send_ack(c, MQTT_PUBREL, packet_id, MQTT_SUCCESS);
-	} else if (!wire_out(c, o, packet_id, o->flags & OUT_AGAIN)) {
+	} else if (refused || !wire_out(c, o, packet_id, o->flags & OUT_AGAIN)) {
 		flight_drop(s, place);
 		out_pump(s);
 	}

@@ -47,7 +47,7 @@ static bool number_of(struct slice text, double *ret)
 	if (text.n == 0 || text.n >= sizeof(copy))
 		return false;
 	for (size_t i = 0; i < text.n; i++)
-		if (!memchr("0123456789+-.eE", text.p[i], 15))
+		if (text.p[i] == 0 || !strchr("0123456789+-.eE", text.p[i]))
 			return false;
 	memcpy(copy, text.p, text.n);
 	copy[text.n] = '\0';

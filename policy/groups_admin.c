@@ -318,7 +318,7 @@ int policy_grant_get(struct policy *p, uint64_t id, json_t **ret)
 int policy_grant_delete(struct policy *p, uint64_t id, json_t **ret)
 {
 	const struct document_store *s = &p->store.documents;
-	struct link_row row;
+	struct link_row row = {0};
 	int err = find_grant(p, id, &row);
 	if (err == 0)
 		err = s->link_remove(s->ctx, row.subject_kind, row.subject, row.letter, row.value);

@@ -140,7 +140,8 @@ enum deny_reason jwt_keys_signer(
 		if (!key_of(value, &k) || k.alg != token->alg)
 			continue;
 		of_alg = true;
-		if (!is_good(&k, now_s) || (*k.kid && *token->kid && strcmp(k.kid, token->kid)))
+		if (!is_good(&k, now_s) ||
+		        (*k.kid && *token->kid && strcmp(k.kid, token->kid) != 0))
 			continue;
 		tried++;
 		if (found || !jws_signed_by(token, k.alg, k.pem))

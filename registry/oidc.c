@@ -15,8 +15,9 @@
 #define AGE_MIN_S 60
 #define AGE_MAX_S 86400
 #define AGE_DEFAULT_S 3600
-#define RETRY_S 10   /* after a fetch that failed */
-#define UNKNOWN_S 10 /* between fetches for keys that are not known: anybody can name one */
+#define RETRY_S                                                                                 \
+	10 /* after a fetch that failed, and between those for keys that are not known: anybody \
+	      can name one */
 
 static const struct json_limits keys_limits = {.bytes = BODY_MAX, .depth = 8, .values = 8192};
 
@@ -84,7 +85,7 @@ void oidc_free(struct oidc *o)
 {
 	if (!o)
 		return;
-	for (unsigned i = 0; i < o->n_roles; i++)
+	for (unsigned i = 0; o->roles && i < o->n_roles; i++)
 		free(o->roles[i]);
 	free(o->roles);
 	drop_keys(o->keys, o->n);
@@ -173,7 +174,7 @@ static bool fetch_due(const struct oidc *o, bool unknown)
 	uint64_t now = clock_ms();
 	if (o->fetching)
 		return false;
-	if (o->tried_ms && now - o->tried_ms < (uint64_t)(unknown ? UNKNOWN_S : RETRY_S) * 1000)
+	if (o->tried_ms && now - o->tried_ms < RETRY_S * 1000u)
 		return false;
 	return unknown || !o->fetched_ms || now - o->fetched_ms > o->max_age_ms;
 }

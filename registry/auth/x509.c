@@ -195,7 +195,7 @@ static void search_note(struct search *s, struct slice text)
 	/* One name twice is still one. */
 	if (s->n > 0 && slice_eq_str(text, s->first))
 		return;
-	if (s->n++ == 0) {
+	if (s->n++ == 0 && text.n > 0) {
 		memcpy(s->first, text.p, text.n);
 		s->first[text.n] = '\0';
 	}

@@ -121,7 +121,8 @@ static int walk(struct api_call *c, const char *after, unsigned limit, json_t **
 static void list_dynamic(struct api_call *c)
 {
 	uint8_t position[API_CURSOR_POSITION_MAX];
-	char scope[DOCUMENT_NAME_MAX + 16], after[MODULE_ID_MAX + 1] = "", next[MODULE_ID_MAX + 1];
+	char scope[DOCUMENT_NAME_MAX + 16], after[MODULE_ID_MAX + 1] = "",
+	                                                          next[MODULE_ID_MAX + 1] = "";
 	_cleanup_json_ json_t *items = NULL;
 	unsigned limit;
 	size_t len;
