@@ -256,7 +256,7 @@ size_t x509_trust_count(const struct x509_trust *t)
 const struct x509_authority *x509_trust_find(
         const struct x509_trust *t, const uint8_t id[static X509_ID_LEN])
 {
-	struct x509_authority key;
+	struct x509_authority key = {0};
 	memcpy(key.id, id, sizeof(key.id));
 	return t->n ? bsearch(&key, t->list, t->n, sizeof(key), by_id) : NULL;
 }
