@@ -12,6 +12,7 @@ struct eval {
 	const struct ask *ask;
 	const struct attached *attached;
 	bool broad;             /* a refusal is looked for: what is not known counts */
+	size_t *work;           /* for the whole decision */
 	uint64_t asked, usable; /* bits of variables */
 	struct slice values[DOCUMENT_VARS_MAX];
 	char scratch[IP_TEXT_LEN], moment[CLOCK_RFC3339_LEN];
@@ -104,11 +105,19 @@ static bool variable(void *ctx, unsigned var, struct slice *ret)
 struct wanted {
 	unsigned action; /* one of enum doc_action */
 	unsigned type;   /* one of enum doc_resource */
+	size_t work;     /* see glob_values */
 };
+
+static bool names_share(const struct glob *g)
+{
+	return g->n > 0 && g->atoms[0].kind == GLOB_TEXT &&
+	        slice_has_prefix(g->atoms[0].text, SLICE_LIT("$share/"));
+}
 
 static bool resource_fits(const struct statement *s, const struct wanted *w, struct eval *e)
 {
-	const struct glob_values values = {.get = variable, .ctx = e, .broad = e->broad};
+	const struct glob_values values = {
+	        .get = variable, .ctx = e, .broad = e->broad, .work = e->work};
 	struct slice text = e->ask->text, inner = text;
 	bool filter = w->type == DOC_TOPICFILTER;
 	if (filter)
@@ -117,7 +126,10 @@ static bool resource_fits(const struct statement *s, const struct wanted *w, str
 		const struct resource *r = &s->resources[i];
 		if (!(r->types & w->type))
 			continue;
-		if (glob_match(&r->glob, text, &values))
+		/* The group's name is the client's choice: an allowance that names none of its own
+		 * must not be met by it. */
+		if ((inner.p == text.p || e->broad || names_share(&r->glob)) &&
+		        glob_match(&r->glob, text, &values))
 			return true;
 		/* A shared filter is judged by the filter; a refusal also by what it could match.
 		 */
@@ -129,11 +141,26 @@ static bool resource_fits(const struct statement *s, const struct wanted *w, str
 	return false;
 }
 
-/* In a recheck, what was asked of the CONNECT stands as it was judged then. */
-static bool counts_unknown(const struct eval *e)
+static bool asks_connect(const struct eval *e, const struct condition *c)
+{
+	const struct var *vars = e->attached->doc->vars;
+	if (var_of_connect(&vars[c->var]))
+		return true;
+	for (unsigned i = 0; c->type == CONDITION_STRING && i < c->n; i++)
+		for (unsigned k = 0; k < c->values[i].glob.n; k++) {
+			const struct glob_atom *a = &c->values[i].glob.atoms[k];
+			if (a->kind == GLOB_VAR && var_of_connect(&vars[a->var]))
+				return true;
+		}
+	return false;
+}
+
+/* In a recheck, what was asked of the CONNECT stands as it was judged then; that and no more, or a
+ * tag that was taken away would take nothing with it. */
+static bool counts_unknown(const struct eval *e, const struct condition *c)
 {
 	bool recheck = e->ask->action == ASK_CONNECT && !e->ask->req;
-	return recheck ? !e->broad : e->broad;
+	return recheck && asks_connect(e, c) ? !e->broad : e->broad;
 }
 
 static bool conditions_hold(const struct statement *s, struct eval *e)
@@ -146,14 +173,14 @@ static bool conditions_hold(const struct statement *s, struct eval *e)
 	};
 	for (unsigned i = 0; i < s->n_conditions; i++) {
 		enum holds h = condition_holds(&s->conditions[i], &values);
-		if (h == HOLDS_NOT || (h == HOLDS_UNKNOWN && !counts_unknown(e)))
+		if (h == HOLDS_NOT || (h == HOLDS_UNKNOWN && !counts_unknown(e, &s->conditions[i])))
 			return false;
 	}
 	return true;
 }
 
 static bool doc_says(const struct ask *ask, const struct attached *attached, bool deny,
-        const struct wanted *w, struct why *why)
+        struct wanted *w, struct why *why)
 {
 	const struct policy_doc *doc = attached->doc;
 	if (!((deny ? doc->denies : doc->allows) & w->action))
@@ -162,6 +189,7 @@ static bool doc_says(const struct ask *ask, const struct attached *attached, boo
 	e.ask = ask;
 	e.attached = attached;
 	e.broad = deny;
+	e.work = &w->work;
 	e.asked = e.usable = 0;
 	for (unsigned i = 0; i < doc->n_statements; i++) {
 		const struct statement *s = &doc->statements[i];
@@ -180,6 +208,7 @@ static bool doc_says(const struct ask *ask, const struct attached *attached, boo
 
 static bool documents_say(const struct ask *ask, bool deny, struct wanted w, struct why *why)
 {
+	w.work = GLOB_MEETS_WORK;
 	for (unsigned k = 0; k < PRINCIPAL_PARTS; k++) {
 		const struct rights *r = rights_of(ask->who->access[k]);
 		if (!r || !((deny ? r->denies : r->allows) & w.action))
@@ -197,15 +226,15 @@ static bool documents_say(const struct ask *ask, bool deny, struct wanted w, str
 static struct wanted wanted_of(enum ask_action action)
 {
 	switch (action) {
-	case ASK_CONNECT: return (struct wanted){DOC_CONNECT, DOC_CLIENT};
-	case ASK_PUBLISH: return (struct wanted){DOC_PUBLISH, DOC_TOPIC};
-	case ASK_SUBSCRIBE: return (struct wanted){DOC_SUBSCRIBE, DOC_TOPICFILTER};
+	case ASK_CONNECT: return (struct wanted){DOC_CONNECT, DOC_CLIENT, 0};
+	case ASK_PUBLISH: return (struct wanted){DOC_PUBLISH, DOC_TOPIC, 0};
+	case ASK_SUBSCRIBE: return (struct wanted){DOC_SUBSCRIBE, DOC_TOPICFILTER, 0};
 	case ASK_RECEIVE: break;
 	}
-	return (struct wanted){DOC_RECEIVE, DOC_TOPIC};
+	return (struct wanted){DOC_RECEIVE, DOC_TOPIC, 0};
 }
 
-static const struct wanted retained = {DOC_RETAIN_PUBLISH, DOC_TOPIC};
+static const struct wanted retained = {DOC_RETAIN_PUBLISH, DOC_TOPIC, 0};
 
 /* ---- scopes ---- */
 

@@ -285,7 +285,12 @@ bool glob_meets(const struct glob *g, struct slice filter, const struct glob_val
 	        g->atoms[0].text.p[0] == '$')
 		return false;
 	struct places p = {.n = 0};
-	if (!symbols_write(&p, g, values) || (size_t)p.n * filter.n > MEETS_WORK_MAX)
+	if (!symbols_write(&p, g, values))
 		return true;
+	size_t work = (size_t)p.n * filter.n;
+	if (work > MEETS_WORK_MAX || (values->work && work > *values->work))
+		return true;
+	if (values->work)
+		*values->work -= work;
 	return any_topic(&p, filter);
 }

@@ -36,11 +36,15 @@ struct glob_values {
 	/* What is not known counts as whatever it could be: a variable without a value matches any
 	 * text, and a match that takes too long is one. For refusals; else it matches nothing. */
 	bool broad;
+	/* What glob_meets may still do, over all patterns of a decision: GLOB_MEETS_WORK at first.
+	 */
+	size_t *work;
 };
+#define GLOB_MEETS_WORK ((size_t)1 << 19) /* a millisecond or two */
 
 bool glob_match(const struct glob *g, struct slice text, const struct glob_values *values);
 /* Whether any topic that the MQTT filter could match is matched by g, or the filter's own text is.
- * Where that takes too long: true. */
+ * Where that takes too long, or values->work is used up: true. */
 bool glob_meets(const struct glob *g, struct slice filter, const struct glob_values *values);
 
 #endif

@@ -134,15 +134,15 @@ static void wait_ms(struct replica *r, unsigned ms)
 }
 
 /* Every loop has the value that was handed out, or the replica stops. */
-static void settle(struct replica *r, void *value, uint64_t told, uint64_t what)
+static void settle(struct replica *r, void *value, uint64_t told, uint64_t what, uint64_t begun_ms)
 {
 	while (r->away > 0 && !r->stopping)
 		pthread_cond_wait(&r->cond, &r->mutex);
 	if (r->stopping)
 		return;
 	r->done = told;
-	if (r->told == told)
-		atomic_store(&r->stale_since_ms, 0);
+	/* What was told before the load began is in it. */
+	atomic_store(&r->stale_since_ms, r->told == told ? 0 : begun_ms);
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->mutex);
 	if (r->ops->applied)
@@ -153,7 +153,7 @@ static void settle(struct replica *r, void *value, uint64_t told, uint64_t what)
 
 static void round_once(struct replica *r)
 {
-	uint64_t what = r->pending, told = r->told;
+	uint64_t what = r->pending, told = r->told, begun_ms = clock_ms();
 	void *value = NULL;
 	r->pending = 0;
 	pthread_mutex_unlock(&r->mutex);
@@ -166,7 +166,7 @@ static void round_once(struct replica *r)
 		        F_STR("error", err_text(err)));
 	pthread_mutex_lock(&r->mutex);
 	if (err == 0) {
-		settle(r, value, told, what);
+		settle(r, value, told, what, begun_ms);
 		pthread_mutex_unlock(&r->mutex);
 		r->ops->unref(value);
 		pthread_mutex_lock(&r->mutex);

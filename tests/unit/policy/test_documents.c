@@ -65,6 +65,16 @@ static const struct {
         {ALLOW("Subscribe", "topicfilter/x/*"), SUBSCRIBE, "x/#", true},
         {ALLOW("Subscribe", "topicfilter/x/*"), SUBSCRIBE, "$share/g/x/+", true},
         {ALLOW("Subscribe", "topicfilter/$share/g/x"), SUBSCRIBE, "$share/g/x", true},
+        {ALLOW("Subscribe", "topicfilter/$share/g/x"), SUBSCRIBE, "$share/h/x", false},
+        /* the group's name is the client's choice, and opens nothing */
+        {ALLOW("Subscribe", "topicfilter/*/public/*"), SUBSCRIBE, "secret/x", false},
+        {ALLOW("Subscribe", "topicfilter/*/public/*"), SUBSCRIBE, "$share/public/secret/x", false},
+        {ALLOW("Subscribe", "topicfilter/*/public/*"), SUBSCRIBE, "$share/public/#", false},
+        {ALLOW("Subscribe", "topicfilter/*public*"), SUBSCRIBE, "$share/public/secret", false},
+        {ALLOW("Subscribe", "topicfilter/?share/*"), SUBSCRIBE, "$share/g/secret", false},
+        {ALLOW("Subscribe", "topicfilter/*/public/*"), SUBSCRIBE, "$share/g/a/public/x", true},
+        {ALLOW("Subscribe", "*") "," DENY("Subscribe", "topicfilter/$share/g/*"), SUBSCRIBE,
+                "$share/g/x", false},
         {ALLOW("Subscribe", "topicfilter/x/*"), RECEIVE, "x/y", false},
         {ALLOW("Receive", "topic/x/*"), RECEIVE, "x/y", true},
         {ALLOW("Pub*", "*"), PUBLISH, "anything", true},
@@ -259,6 +269,46 @@ START_TEST(without_defaults_a_document_has_to_say_it)
 }
 END_TEST
 
+/* In a recheck only what the CONNECT alone knows stands as it was judged. */
+START_TEST(a_tag_that_is_gone_takes_its_right_along)
+{
+	static const struct {
+		const char *statements;
+		bool stays;
+	} table[] = {
+	        {WHEN("Allow", "Connect", "*",
+	                 "{'StringEquals':{'iot:ClientId':'${iot:Connection.Thing.Attributes[own]}'"
+	                 "}"
+	                 "}"),
+	                false},
+	        {ALLOW("Connect", "*") "," WHEN("Deny", "Connect", "*",
+	                 "{'StringEquals':{'iot:ClientId':'${iot:Connection.Thing.Attributes[own]}'"
+	                 "}"
+	                 "}"),
+	                false},
+	        {WHEN("Allow", "Connect", "*", "{'StringEquals':{'iot:DomainName':'hub.example'}}"),
+	                true},
+	        {WHEN("Allow", "Connect", "*",
+	                 "{'StringEquals':{'iot:ClientId':'${iot:DomainName}'}}"),
+	                true},
+	        {ALLOW("Connect", "*") "," WHEN(
+	                 "Deny", "Connect", "*", "{'StringEquals':{'iot:DomainName':'other'}}"),
+	                true},
+	};
+	for (unsigned i = 0; i < ARRAY_LEN(table); i++) {
+		struct rig r;
+		rig_open(&r, false);
+		rig_policy(&r, "p", table[i].statements);
+		rig_start(&r);
+		_cleanup_principal_ struct principal *p = rig_device(&r, "d1", "p p\n", tags);
+		ck_assert_msg(
+		        (policy_may_connect(r.policy, p, NULL) == DENY_NONE) == table[i].stays,
+		        "case %u: %s", i, table[i].statements);
+		rig_close(&r);
+	}
+}
+END_TEST
+
 /* ---- what is refused, and where ---- */
 
 #define DOC(statements) "{'Version':'2012-10-17','Statement':" statements "}"
@@ -341,4 +391,4 @@ START_TEST(what_is_wrong_is_pointed_at)
 END_TEST
 
 UNIT_MAIN("documents", documents_decide, without_defaults_a_document_has_to_say_it,
-        what_is_wrong_is_pointed_at)
+        a_tag_that_is_gone_takes_its_right_along, what_is_wrong_is_pointed_at)

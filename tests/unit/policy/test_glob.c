@@ -235,6 +235,26 @@ START_TEST(meeting_is_having_a_topic_in_common)
 }
 END_TEST
 
+/* A decision has many patterns, and a client's filter may be long. */
+START_TEST(meeting_has_an_end)
+{
+	const struct glob_atom atoms[] = {{.kind = GLOB_TEXT, .text = SLICE_LIT("a/")},
+	        {.kind = GLOB_RUN}, {.kind = GLOB_TEXT, .text = SLICE_LIT("/b")}};
+	const struct glob g = {ARRAY_LEN(atoms), atoms};
+	size_t work = 1000;
+	const struct glob_values values = {.broad = true, .work = &work};
+	const struct slice filter = SLICE_LIT("c/+/c");
+	ck_assert(!glob_meets(&g, filter, &values));
+	size_t each = 1000 - work;
+	ck_assert_uint_gt(each, 0);
+	for (size_t i = 1; i < 1000 / each; i++)
+		ck_assert(!glob_meets(&g, filter, &values));
+	ck_assert_uint_lt(work, each);
+	ck_assert(glob_meets(&g, filter, &values));          /* used up: it is refused */
+	ck_assert(!glob_meets(&g, SLICE_LIT("c"), &values)); /* what has no wildcard costs none */
+}
+END_TEST
+
 START_TEST(what_can_be_granted)
 {
 	static const struct {
@@ -264,4 +284,4 @@ END_TEST
 
 UNIT_MAIN("glob", every_short_pattern_on_every_short_text, one_character_is_one_however_long,
         hostile_patterns_are_linear, covering_is_what_it_says, meeting_is_having_a_topic_in_common,
-        what_can_be_granted)
+        meeting_has_an_end, what_can_be_granted)
