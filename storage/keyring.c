@@ -3,7 +3,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -15,8 +17,15 @@
 #define HEX_LEN (2 * CRYPTO_KEY_LEN)
 static const char check_text[] = "holdfast master key";
 
+struct masters {
+	uint8_t key[2][CRYPTO_KEY_LEN]; /* the current one, the next one */
+	bool has_next, wraps_next;
+};
+
 struct keyring {
-	uint8_t master[CRYPTO_KEY_LEN];
+	pthread_rwlock_t lock; /* of masters */
+	struct masters masters;
+	char *file;
 	uint8_t mac[CRYPTO_KEY_LEN];    /* of secrets, tokens */
 	uint8_t qos2[CRYPTO_KEY_LEN];   /* of QoS 2 tags, derived from mac */
 	uint8_t seal[CRYPTO_KEY_LEN];   /* of what belongs to no device */
@@ -63,16 +72,49 @@ static struct keyring *keyring_alloc(void)
 	return k;
 }
 
-int keyring_load(const char *file, struct keyring **ret, char *error, size_t size)
+/* 0; ERR_NOT_FOUND: there is no such file; ERR_IO, ERR_INVALID. */
+static int read_key(const char *file, uint8_t *key, char *error, size_t size)
 {
 	_cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
 	if (fd < 0)
-		return fail(ERR_IO, error, size, strerror(errno), file);
+		return fail(errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, error, size, strerror(errno),
+		        file);
+	return read_hex(fd, file, key, error, size);
+}
+
+/* The next one first: whoever puts it in the place of the current one meanwhile takes none from us.
+ */
+static int read_masters(const char *file, struct masters *ret, char *error, size_t size)
+{
+	_cleanup_free_ char *next = NULL;
+
+	if (asprintf(&next, "%s" NEXT_SUFFIX, file) < 0) {
+		next = NULL;
+		return fail(ERR_NOMEM, error, size, "finds no memory", file);
+	}
+	int err = read_key(next, ret->key[1], error, size);
+	if (err < 0 && err != ERR_NOT_FOUND)
+		return err;
+	ret->has_next = err == 0;
+	err = read_key(file, ret->key[0], error, size);
+	if (err < 0)
+		return err == ERR_NOT_FOUND ? ERR_IO : err;
+	if (crypto_equal(ret->key[0], ret->key[1], CRYPTO_KEY_LEN))
+		ret->has_next = false;
+	return 0;
+}
+
+int keyring_load(const char *file, struct keyring **ret, char *error, size_t size)
+{
 	struct keyring *k = keyring_alloc();
+
 	if (!k)
 		return fail(ERR_NOMEM, error, size, "finds no memory", file);
-	int err = read_hex(fd, file, k->master, error, size);
+	pthread_rwlock_init(&k->lock, NULL);
+	k->file = strdup(file);
+	int err = k->file ? read_masters(file, &k->masters, error, size)
+	                  : fail(ERR_NOMEM, error, size, "finds no memory", file);
 	if (err < 0) {
 		keyring_free(k);
 		return err;
@@ -81,10 +123,70 @@ int keyring_load(const char *file, struct keyring **ret, char *error, size_t siz
 	return 0;
 }
 
+int keyring_reload(struct keyring *k, char *error, size_t size)
+{
+	struct masters fresh = {0};
+	int err = read_masters(k->file, &fresh, error, size);
+
+	if (err == 0) {
+		pthread_rwlock_wrlock(&k->lock);
+		fresh.wraps_next = fresh.has_next &&
+		        crypto_equal(k->masters.key[k->masters.wraps_next], fresh.key[1],
+		                CRYPTO_KEY_LEN);
+		k->masters = fresh;
+		pthread_rwlock_unlock(&k->lock);
+	}
+	crypto_wipe(&fresh, sizeof(fresh));
+	return err;
+}
+
+int keyring_set_wrapping(struct keyring *k, bool next)
+{
+	pthread_rwlock_wrlock(&k->lock);
+	bool can = !next || k->masters.has_next;
+	if (can)
+		k->masters.wraps_next = next;
+	pthread_rwlock_unlock(&k->lock);
+	return can ? 0 : ERR_NOT_FOUND;
+}
+
+static struct masters take_masters(const struct keyring *k)
+{
+	pthread_rwlock_t *lock = (pthread_rwlock_t *)&k->lock;
+
+	pthread_rwlock_rdlock(lock);
+	struct masters m = k->masters;
+	pthread_rwlock_unlock(lock);
+	return m;
+}
+
+static void key_id(const uint8_t *key, uint8_t ret[static KEYRING_ID_LEN])
+{
+	uint8_t mac[CRYPTO_HASH_LEN];
+
+	crypto_hmac_sha256(
+	        slice_make(key, CRYPTO_KEY_LEN), SLICE_LIT("holdfast key id"), SLICE_LIT(""), mac);
+	memcpy(ret, mac, KEYRING_ID_LEN);
+}
+
+int keyring_ids(const struct keyring *k, struct keyring_ids *ret)
+{
+	struct masters m = take_masters(k);
+
+	*ret = (struct keyring_ids){.has_next = m.has_next, .wraps_next = m.wraps_next};
+	key_id(m.key[0], ret->current);
+	if (m.has_next)
+		key_id(m.key[1], ret->next);
+	crypto_wipe(&m, sizeof(m));
+	return 0;
+}
+
 void keyring_free(struct keyring *k)
 {
 	if (!k)
 		return;
+	pthread_rwlock_destroy(&k->lock);
+	free(k->file);
 	crypto_wipe(k, sizeof(*k));
 	munmap(k, sizeof(*k));
 }
@@ -153,29 +255,54 @@ int keyring_wrap(
 {
 	if (plain.n > WRAP_MAX - WRAP_OVERHEAD)
 		return ERR_TOO_BIG;
-	return envelope_seal(k->master, owner, plain, out);
+	struct masters m = take_masters(k);
+	int err = envelope_seal(m.key[m.wraps_next], owner, plain, out);
+	crypto_wipe(&m, sizeof(m));
+	return err;
+}
+
+/* The one that wraps is tried first. *ret_other: it was the other one. */
+static int unwrap(const struct masters *m, const struct wrap_owner *owner, struct slice wrapped,
+        uint8_t *out, bool *ret_other)
+{
+	if (wrapped.n > WRAP_MAX)
+		return ERR_CORRUPT;
+	int err = envelope_open(m->key[m->wraps_next], owner, wrapped, out);
+	*ret_other = err < 0;
+	if (err < 0 && m->has_next)
+		err = envelope_open(m->key[!m->wraps_next], owner, wrapped, out);
+	return err;
 }
 
 int keyring_unwrap(
         const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped, uint8_t *out)
 {
-	if (wrapped.n > WRAP_MAX)
-		return ERR_CORRUPT;
-	return envelope_open(k->master, owner, wrapped, out);
+	struct masters m = take_masters(k);
+	bool other;
+	int err = unwrap(&m, owner, wrapped, out, &other);
+
+	crypto_wipe(&m, sizeof(m));
+	return err;
 }
 
 int keyring_rewrap(const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped,
         uint8_t *out, bool *ret_changed)
 {
 	uint8_t plain[WRAP_MAX];
-	int err = keyring_unwrap(k, owner, wrapped, plain);
+	struct masters m = take_masters(k);
+	bool other = false;
+	int err = unwrap(&m, owner, wrapped, plain, &other);
 
+	if (err == 0 && other)
+		err = envelope_seal(m.key[m.wraps_next], owner,
+		        slice_make(plain, wrapped.n - WRAP_OVERHEAD), out);
+	else if (err == 0)
+		memcpy(out, wrapped.p, wrapped.n);
+	if (err == 0)
+		*ret_changed = other;
 	crypto_wipe(plain, sizeof(plain));
-	if (err < 0)
-		return err;
-	memcpy(out, wrapped.p, wrapped.n);
-	*ret_changed = false;
-	return 0;
+	crypto_wipe(&m, sizeof(m));
+	return err;
 }
 
 int keyring_sign(const struct keyring *k, const char *purpose, struct slice message,

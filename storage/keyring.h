@@ -1,6 +1,9 @@
 /*
  * The master key and the keys of the hub that it wraps. The one place that holds them: memory that
- * is locked, left out of core files, and wiped. Made before any thread, then read-only: any thread.
+ * is locked, left out of core files, and wiped. Made before any thread; then any thread.
+ *
+ * While the master key is rotated there are two: the current one, and the next one, from the file
+ * beside it (NEXT_SUFFIX). Either unwraps; one of them wraps.
  */
 #ifndef HF_STORAGE_KEYRING_H
 #define HF_STORAGE_KEYRING_H
@@ -12,9 +15,25 @@ struct keyring;
 #define WRAP_OVERHEAD (1 + CRYPTO_NONCE_LEN + CRYPTO_TAG_LEN)
 #define WRAP_MAX 256 /* bytes of what is wrapped */
 
-/* Reads the master key: 64 hex digits in a file that nobody but its owner may read. 0; ERR_IO,
- * ERR_INVALID, ERR_NOMEM with one line in error. */
+#define NEXT_SUFFIX ".next" /* of the file of the next master key */
+
+/* Reads the master key: 64 hex digits in a file that nobody but its owner may read; the next one
+ * too, where it is there. 0; ERR_IO, ERR_INVALID, ERR_NOMEM with one line in error. */
 int keyring_load(const char *file, struct keyring **ret, char *error, size_t size);
+/* Reads them again, from where they came. What wrapped goes on to, as long as it is still there. On
+ * a failure all stays as it was: keyring_load's errors. */
+int keyring_reload(struct keyring *k, char *error, size_t size);
+/* Which one wraps from now on. 0 or ERR_NOT_FOUND: there is no next one. */
+int keyring_set_wrapping(struct keyring *k, bool next);
+
+/* What the master keys are known by, in public: nothing can be told from it. */
+#define KEYRING_ID_LEN 8
+struct keyring_ids {
+	uint8_t current[KEYRING_ID_LEN], next[KEYRING_ID_LEN];
+	bool has_next, wraps_next;
+};
+int keyring_ids(const struct keyring *k, struct keyring_ids *ret); /* 0 or ERR_CRYPTO */
+
 void keyring_free(struct keyring *k);
 
 /* New keys of the hub, for a new database. */
