@@ -114,6 +114,38 @@ static int cmd_migrate(const struct options *o)
 	return 0;
 }
 
+static void say(const char *line)
+{
+	printf("%s\n", line);
+	fflush(stdout);
+}
+
+static int cmd_rotate(const struct options *o)
+{
+	_cleanup_(config_unrefp) struct config *cfg = NULL;
+	char error[STORAGE_ERROR_LEN];
+	int status = load_settings(o, &cfg);
+
+	if (status)
+		return status;
+	/* The next key's file has to be the hub's own. */
+	if (geteuid() == 0)
+		return fail(
+		        "rotate-master-key does not run as root: run it as the user that the home "
+		        "folder belongs to");
+	if (!owner_url(cfg)[0])
+		return fail("database.url is not set: give HOLDFAST_DATABASE_URL");
+	prctl(PR_SET_DUMPABLE, 0);
+	if (crypto_init() < 0)
+		return fail("OpenSSL does not start");
+	const struct storage_settings settings = {
+	        .owner_url = owner_url(cfg),
+	        .master_key_file = cfg->secrets_master_key,
+	        .connect_timeout_s = (unsigned)cfg->database_connect_timeout,
+	};
+	return storage_rotate(&settings, say, error) < 0 ? fail(error) : 0;
+}
+
 static int cmd_config(const struct options *o)
 {
 	_cleanup_(config_unrefp) struct config *cfg = NULL;
@@ -219,6 +251,8 @@ static const struct command {
         {"serve", cmd_serve, "run the hub in the foreground"},
         {"init", cmd_init, "make the home folder: certificates, keys, settings; never overwrites"},
         {"migrate", cmd_migrate, "bring the database up to date"},
+        {"rotate-master-key", cmd_rotate,
+                "replace the master key while the hub serves; killed, it is run again"},
         {"config", cmd_config, "print every setting; --check only checks"},
         {"version", cmd_version, "print the version"},
         {"help", cmd_help, "print this text"},
@@ -228,7 +262,7 @@ static int cmd_help(const struct options *o HF_UNUSED)
 {
 	puts("usage: holdfast COMMAND [--config FILE]\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		printf("  %-8s %s\n", commands[i].name, commands[i].text);
+		printf("  %-17s %s\n", commands[i].name, commands[i].text);
 	puts("\nSettings: $HOLDFAST_HOME/holdfast.ini and HOLDFAST_* variables; "
 	     "see `holdfast config`.");
 	return 0;
@@ -272,6 +306,6 @@ int main(int argc, char **argv)
 			return status ? status : commands[i].run(&o);
 		}
 	}
-	return usage_error(
-	        "command", word, "allowed are serve, init, migrate, config, version, help");
+	return usage_error("command", word,
+	        "allowed are serve, init, migrate, rotate-master-key, config, version, help");
 }

@@ -9,7 +9,7 @@
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
-#include "storage/private.h"
+#include "storage/rotation.h"
 
 #define HEARTBEAT_MS 250
 #define FRESH_MS 1000  /* the promise: a change is known within a second */
@@ -33,6 +33,7 @@ struct feed {
 	int64_t last_good_us; /* the database's clock at the last answered heartbeat; 0: none yet */
 	struct gone *gone;    /* to be confirmed */
 	size_t n_gone;
+	bool rotation_due; /* of the master key: there is something new to follow */
 };
 
 int feed_new(struct storage *s, struct feed **ret)
@@ -93,6 +94,8 @@ static void hear(struct feed *f, const char *payload)
 {
 	char *end;
 
+	if (strcmp(payload, ROTATION_NOTICE) == 0)
+		f->rotation_due = true;
 	if ((payload[0] != 'g' && payload[0] != 'c') || !entity_valid(payload[1]) ||
 	        payload[2] != ' ' || payload[3] < '0' || payload[3] > '9')
 		return;
@@ -194,6 +197,20 @@ static int confirm_gone(struct feed *f)
 	return err;
 }
 
+/* ---- the master key ---- */
+
+static int follow_rotation(struct feed *f)
+{
+	bool done = false;
+
+	if (!f->rotation_due)
+		return 0;
+	f->rotation_due = false;
+	int err = rotation_follow(f->s, &f->pg, &done);
+	f->rotation_due |= !done; /* with the next heartbeat */
+	return err == ERR_UNAVAILABLE ? err : 0;
+}
+
 /* ---- after a gap ---- */
 
 static int read_tombstones(struct feed *f)
@@ -220,6 +237,7 @@ static int catch_up(struct feed *f)
 
 	if (err < 0)
 		return err;
+	f->rotation_due = true;
 	atomic_fetch_add(&f->epoch, 1);
 	if (f->s->changes.resync)
 		f->s->changes.resync(f->s->changes.ctx);
@@ -251,7 +269,7 @@ static int beat(struct feed *f)
 	}
 	f->last_good_us = pg_get_time(r, 0, 0);
 	set_fresh(f, sent + FRESH_MS);
-	return 0;
+	return follow_rotation(f);
 }
 
 /* Until the next heartbeat is due, or the connection is lost. */
@@ -264,6 +282,8 @@ static int listen_until(struct feed *f, uint64_t due_ms)
 		bool any = hear_all(f);
 
 		err = confirm_gone(f);
+		if (err == 0 && any)
+			err = follow_rotation(f);
 		if (err == 0 && any && clock_ms() < due_ms)
 			continue;
 		if (err == 0)

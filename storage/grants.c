@@ -16,6 +16,7 @@ static const struct grant {
         {"SELECT", "holdfast.migrations"},
         {"SELECT, INSERT", "holdfast.hub"},
         {"SELECT, INSERT", "holdfast.signing"},
+        {"SELECT", "holdfast.rotation"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.devices"},
         {"SELECT, INSERT, DELETE", "holdfast.data_keys"},
         {"SELECT, INSERT, DELETE", "holdfast.device_tombstones"},

@@ -53,11 +53,19 @@ struct pool {
 	unsigned n;
 };
 
+/* Calls that wrap and then write: rotation.c. */
+struct wraps {
+	_Atomic unsigned turn;
+	_Atomic unsigned inside[2]; /* of an even turn, of an odd one */
+	bool told;                  /* that the next master key is lacking; the feed's */
+};
+
 struct storage {
 	char *url, *owner_url;
 	unsigned connect_timeout_s, batch_rows, lookup_ms;
 	size_t batch_bytes;
 	struct keyring *keyring;
+	struct wraps wraps;
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
 	_Atomic unsigned retention_days, audit_days; /* audit_days 0: for good */
@@ -100,6 +108,9 @@ int pool_write(struct storage *s, const char *sql, const struct pg_params *p, PG
 
 /* ---- storage.c ---- */
 
+/* Whether the database is at this program's version. 0; ERR_CONFLICT, ERR_UNAVAILABLE: one line in
+ * error (STORAGE_ERROR_LEN). */
+int storage_check_version(struct pg *pg, char *error);
 /* A lane waits: ms, or until the stop is due. */
 void storage_pause(const struct storage *s, unsigned ms);
 
@@ -110,6 +121,25 @@ int64_t fence_key(const struct storage *s);
 /* Ends what an earlier process of this hub, killed, has left in the database: a transaction that it
  * sent off might commit after its messages were sent again. 0 or ERR_UNAVAILABLE. */
 int fence_raise(struct storage *s);
+
+/* ---- rotation.c: of the master key ---- */
+
+/* Whoever wraps for the database enters before, and leaves once it is written or given up: after
+ * the other master key wraps, the command waits until nothing that the old one wrapped is on its
+ * way. */
+struct wrap_turn {
+	struct wraps *wraps;
+	unsigned side;
+};
+struct wrap_turn wraps_enter(struct storage *s);
+void wraps_leave(struct wrap_turn *t);
+#define _wrapping_(s) _cleanup_(wraps_leave) HF_UNUSED struct wrap_turn wrapping = wraps_enter(s)
+/* Holds and wraps with the master keys that the database says, and notes so in holdfast.hubs. The
+ * feed's thread; before it runs, main. *ret_done false: to be called again soon. 0;
+ * ERR_CONFLICT: this hub lacks the key that others wrap with; pg_exec's errors. */
+int rotation_follow(struct storage *s, struct pg *pg, bool *ret_done);
+/* This hub ends: nobody needs to wait for it. Best effort. */
+void rotation_leave(struct storage *s, struct pg *pg);
 
 /* ---- grants.c, seed.c ---- */
 
@@ -199,6 +229,13 @@ int telemetry_query_run(void *ctx, const struct telemetry_query *q,
 
 /* Symmetric keys of devices and access keys, wrapped: rows.c. */
 enum which_key { WHICH_PRIMARY = 1, WHICH_SECONDARY = 2 };
+/* Whose a wrapped key is; name is where its name is made, and has to live as long. */
+#define WRAP_OWNER_MAX (MODULE_ID_MAX + GENERATION_ID_LEN + 2)
+struct wrap_owner device_key_owner(
+        const struct device_record *r, enum which_key which, uint8_t name[static WRAP_OWNER_MAX]);
+struct wrap_owner access_key_owner(const struct access_key_record *r, enum which_key which,
+        uint8_t name[static WRAP_OWNER_MAX]);
+struct wrap_owner data_key_owner(uint64_t device_key, int64_t key_id);
 struct wrapped_key {
 	uint8_t bytes[SYM_KEY_MAX + WRAP_OVERHEAD];
 	struct slice slice; /* p NULL: no key */

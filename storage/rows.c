@@ -5,24 +5,22 @@
 #include "server/base/err.h"
 #include "storage/private.h"
 
-#define OWNER_NAME_MAX (MODULE_ID_MAX + GENERATION_ID_LEN + 2)
+_Static_assert(WRAP_OWNER_MAX >= KEY_NAME_MAX + 1 + CRYPTO_HASH_LEN, "an access key's fits");
 
 /* A device's key belongs to a generation of it. */
-static struct wrap_owner device_owner(
-        const struct device_record *r, enum which_key which, char name[static OWNER_NAME_MAX])
+struct wrap_owner device_key_owner(
+        const struct device_record *r, enum which_key which, uint8_t name[static WRAP_OWNER_MAX])
 {
-	int n = snprintf(name, OWNER_NAME_MAX, "%s/%s", r->id, r->generation_id);
+	int n = snprintf((char *)name, WRAP_OWNER_MAX, "%s/%s", r->id, r->generation_id);
 
 	return (struct wrap_owner){
 	        .purpose = "device-key", .name = slice_make(name, (size_t)n), .which = which};
 }
 
-#define KEY_OWNER_MAX (KEY_NAME_MAX + 1 + CRYPTO_HASH_LEN)
-
 /* An access key's belong to its permissions and scope too: whoever can write to the database cannot
  * widen a key that he has. */
-static struct wrap_owner access_key_owner(
-        const struct access_key_record *r, enum which_key which, uint8_t name[static KEY_OWNER_MAX])
+struct wrap_owner access_key_owner(const struct access_key_record *r, enum which_key which,
+        uint8_t name[static WRAP_OWNER_MAX])
 {
 	size_t n = strlen(r->name);
 
@@ -68,8 +66,8 @@ static int unwrap(const struct storage *s, const struct wrap_owner *owner, struc
 int device_key_wrap(const struct storage *s, const struct device_record *r,
         const struct sym_key *key, enum which_key which, struct wrapped_key *ret)
 {
-	char name[OWNER_NAME_MAX];
-	struct wrap_owner owner = device_owner(r, which, name);
+	uint8_t name[WRAP_OWNER_MAX];
+	struct wrap_owner owner = device_key_owner(r, which, name);
 
 	return wrap(s, &owner, key, ret);
 }
@@ -77,13 +75,13 @@ int device_key_wrap(const struct storage *s, const struct device_record *r,
 int access_key_wrap(const struct storage *s, const struct access_key_record *r,
         const struct sym_key *key, enum which_key which, struct wrapped_key *ret)
 {
-	uint8_t name[KEY_OWNER_MAX];
+	uint8_t name[WRAP_OWNER_MAX];
 	struct wrap_owner owner = access_key_owner(r, which, name);
 
 	return wrap(s, &owner, key, ret);
 }
 
-static struct wrap_owner data_key_owner(uint64_t device_key, int64_t key_id)
+struct wrap_owner data_key_owner(uint64_t device_key, int64_t key_id)
 {
 	return (struct wrap_owner){
 	        .purpose = "dek", .number = device_key, .which = (uint64_t)key_id};
@@ -138,7 +136,7 @@ static int read_device_columns(
         const struct storage *s, const PGresult *r, int row, struct device_record *ret)
 {
 	struct slice mac = pg_get_bytes(r, row, 9);
-	char name[OWNER_NAME_MAX];
+	uint8_t name[WRAP_OWNER_MAX];
 	struct wrap_owner owner;
 	int16_t auth = (int16_t)(PQgetvalue(r, row, 6)[0] << 8 | (uint8_t)PQgetvalue(r, row, 6)[1]);
 
@@ -160,7 +158,7 @@ static int read_device_columns(
 	ret->connected_us = time_or_zero(r, row, 14);
 	ret->last_activity_us = time_or_zero(r, row, 15);
 	ret->parent_key = PQgetisnull(r, row, 16) ? 0 : (uint64_t)pg_get_i64(r, row, 16);
-	owner = device_owner(ret, WHICH_PRIMARY, name);
+	owner = device_key_owner(ret, WHICH_PRIMARY, name);
 	int err = unwrap(s, &owner, pg_get_bytes(r, row, 7), &ret->primary);
 	owner.which = WHICH_SECONDARY;
 	return err < 0 ? err : unwrap(s, &owner, pg_get_bytes(r, row, 8), &ret->secondary);
@@ -183,7 +181,7 @@ int device_read(const struct storage *s, const PGresult *r, int row, struct devi
 static int read_key_columns(
         const struct storage *s, const PGresult *r, int row, struct access_key_record *ret)
 {
-	uint8_t name[KEY_OWNER_MAX];
+	uint8_t name[WRAP_OWNER_MAX];
 
 	ret->perms = (uint32_t)pg_get_i32(r, row, 1);
 	if (!pg_get_text(r, row, 0, ret->name, sizeof(ret->name)) ||

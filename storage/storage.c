@@ -101,7 +101,7 @@ static void make_hub_id(struct storage *s, const char *master_key_file)
 	crypto_hex_encode(slice_make(sum, HUB_ID_LEN / 2), s->hub_id);
 }
 
-static int check_version(struct pg *pg, char *error)
+int storage_check_version(struct pg *pg, char *error)
 {
 	_cleanup_result_ PGresult *r = NULL;
 	int err = pg_exec(pg, "SELECT coalesce(max(version), 0) FROM holdfast.migrations", NULL,
@@ -162,12 +162,25 @@ static int connect_and_check(
 	        .name = "holdfast start", .connect_timeout_s = s->connect_timeout_s};
 	_cleanup_(pg_close) struct pg pg = {0};
 	char why[160] = "";
+	bool followed = false;
 
 	if (pg_open(&pg, s->url, &use, why, sizeof(why)) < 0)
 		return FAIL(error, ERR_UNAVAILABLE, "the database cannot be reached: %s", why);
-	int err = check_version(&pg, error);
+	int err = storage_check_version(&pg, error);
 	if (err == 0)
 		err = seed_open(s, &pg, settings, error);
+	/* Before anything is wrapped. */
+	if (err == 0) {
+		err = rotation_follow(s, &pg, &followed);
+		if (err == ERR_CONFLICT)
+			(void)FAIL(error, err,
+			        "the master key is being rotated, and the next one is not beside "
+			        "%s: copy it there, with .next behind its name",
+			        settings->master_key_file);
+		else if (err < 0)
+			(void)FAIL(
+			        error, err, "the master keys cannot be compared: %s", pg.message);
+	}
 	if (err == 0)
 		err = compare_roles(s, &pg, error);
 	return err;

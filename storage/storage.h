@@ -51,6 +51,17 @@ struct storage_changes {
 int storage_migrate(const char *owner_url, const char *hub_url, const char *dir,
         char error[static STORAGE_ERROR_LEN]);
 
+/*
+ * `holdfast rotate-master-key`: makes the next master key where it is not there yet, has every hub
+ * that runs load it and wrap with it, wraps anew all that the old one wraps, and puts it in the
+ * place of the current one. Takes long, the hubs serve meanwhile; killed at any point it is run
+ * again and goes on. say is told, a line each, how it goes. 0; ERR_EXISTS: another one is running;
+ * ERR_TIMEOUT: a hub does not follow; ERR_CONFLICT: the keys are not those that are needed; ERR_IO,
+ * ERR_UNAVAILABLE, ERR_CORRUPT; one line in error. Main thread.
+ */
+int storage_rotate(const struct storage_settings *settings, void (*say)(const char *line),
+        char error[static STORAGE_ERROR_LEN]);
+
 /* Connects once, checks schema version and master key (ERR_CONFLICT: the wrong key, a database that
  * is newer or older than the program), seeds a new database (the five access keys, the owner's
  * token). Starts no thread. Main thread. */

@@ -433,6 +433,7 @@ static void *upkeep_main(void *arg)
 	if (u->own_rows_cleared && pool_take(u->s, &pg) == 0) {
 		(void)flush_presence(u, &pg);
 		write_notes(u, &pg);
+		rotation_leave(u->s, &pg);
 		pool_give(u->s, &pg);
 	}
 	crypto_thread_done();
