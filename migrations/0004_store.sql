@@ -51,6 +51,35 @@ CREATE TRIGGER notify AFTER INSERT OR UPDATE OR DELETE ON holdfast.access_keys
 
 -- ---- chains of telemetry ----
 
+-- The chain of every lane of every hub. base: where it stands once the partitions of its rows are gone,
+-- position and hash of the last row that retention dropped.
+CREATE TABLE holdfast.chains (
+	chain bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+	hub_id text NOT NULL,
+	lane integer NOT NULL,
+	base_position bigint NOT NULL DEFAULT 0,
+	base_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+	UNIQUE (hub_id, lane)
+);
+
+-- A row for each transaction of a lane that stored telemetry: n rows, numbered on from first_seq, received
+-- on that day (one row for each day, where there are several). marks: the first 4 bytes of the digest of
+-- each row; prev: the hash of the row before; hash: of all this and the whole digests (storage/chain.h).
+-- Partitions by day, chain_YYYYMMDD, beside those of telemetry.
+CREATE TABLE holdfast.chain (
+	day date NOT NULL,
+	chain bigint NOT NULL,
+	position bigint NOT NULL,
+	first_seq bigint NOT NULL,
+	n integer NOT NULL CHECK (n > 0 AND length(marks) = 4 * n),
+	prev bytea NOT NULL,
+	marks bytea NOT NULL,
+	hash bytea NOT NULL,
+	committed_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (chain, position, day)
+) PARTITION BY RANGE (day);
+ALTER TABLE holdfast.chain ALTER COLUMN marks SET STORAGE EXTERNAL;
+
 -- ---- the chain of the audit log ----
 
 -- ---- heads, records of retention ----
