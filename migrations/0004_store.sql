@@ -82,6 +82,82 @@ ALTER TABLE holdfast.chain ALTER COLUMN marks SET STORAGE EXTERNAL;
 
 -- ---- the chain of the audit log ----
 
+-- Each row has the hash of the one before it: whoever alters, removes or adds one breaks every later one.
+-- Rows that are too old go from the front, and leave a record of retention.
+ALTER TABLE holdfast.audit ADD COLUMN position bigint;  -- 1, 2, … in the order of their transactions
+ALTER TABLE holdfast.audit ADD COLUMN prev_hash bytea;  -- of position - 1; 32 bytes 0 for the first
+ALTER TABLE holdfast.audit ADD COLUMN hash bytea;
+
+-- What is locked by whoever adds a row, until his transaction ends. Its one row never changes: the last
+-- row of the log is the head, so that a transaction of many rows leaves no dead ones to step over.
+CREATE TABLE holdfast.audit_lock (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+INSERT INTO holdfast.audit_lock DEFAULT VALUES;
+
+CREATE VIEW holdfast.audit_head AS
+	SELECT position, hash FROM holdfast.audit ORDER BY position DESC LIMIT 1;
+
+-- The canonical text is in storage/audit_hash.h, which computes the same.
+CREATE FUNCTION holdfast.audit_hash(r holdfast.audit) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+	SELECT sha256(convert_to('holdfast audit 1', 'UTF8') || r.prev_hash || string_agg(
+		coalesce(int4send(octet_length(convert_to(u.t, 'UTF8'))) || convert_to(u.t, 'UTF8'),
+			'\xffffffff'::bytea), ''::bytea ORDER BY u.n))
+	FROM unnest(ARRAY[r.position::text, r.audit_id::text,
+		(extract(epoch FROM r.at) * 1000000)::bigint::text, r.actor, r.actor_kind, r.role, r.source,
+		r.trace_id, r.operation, r.outcome, r.reason, r.count::text, r.kind, r.name,
+		r.before::text, r.after::text]) WITH ORDINALITY u(t, n)
+$$;
+REVOKE ALL ON FUNCTION holdfast.audit_hash(holdfast.audit) FROM PUBLIC;
+
+-- For transactions that go on to lock other rows: taken first, it cannot be part of a deadlock.
+CREATE FUNCTION holdfast.audit_begin() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+	PERFORM FROM holdfast.audit_lock FOR UPDATE;
+END $$;
+REVOKE ALL ON FUNCTION holdfast.audit_begin() FROM PUBLIC;
+
+-- Whatever is said of place and hash is overwritten. The second statement sees what was committed while
+-- the first one waited; a transaction that could not (REPEATABLE READ) fails at the unique position.
+CREATE FUNCTION holdfast.audit_chain() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+	head holdfast.audit_head;
+BEGIN
+	PERFORM FROM holdfast.audit_lock FOR UPDATE;
+	SELECT * INTO head FROM holdfast.audit_head;
+	NEW.position := coalesce(head.position, 0) + 1;
+	NEW.prev_hash := coalesce(head.hash, decode(repeat('00', 32), 'hex'));
+	NEW.hash := holdfast.audit_hash(NEW);
+	RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION holdfast.audit_chain() FROM PUBLIC;
+
+-- What an older version has written is chained in its order.
+DO $$
+DECLARE
+	r holdfast.audit;
+	prev bytea := decode(repeat('00', 32), 'hex');
+	n bigint := 0;
+BEGIN
+	FOR r IN SELECT * FROM holdfast.audit ORDER BY audit_id LOOP
+		n := n + 1;
+		r.position := n;
+		r.prev_hash := prev;
+		prev := holdfast.audit_hash(r);
+		UPDATE holdfast.audit SET position = n, prev_hash = r.prev_hash, hash = prev
+			WHERE audit_id = r.audit_id;
+	END LOOP;
+END $$;
+ALTER TABLE holdfast.audit ALTER COLUMN position SET NOT NULL;
+ALTER TABLE holdfast.audit ALTER COLUMN prev_hash SET NOT NULL;
+ALTER TABLE holdfast.audit ALTER COLUMN hash SET NOT NULL;
+CREATE UNIQUE INDEX audit_position ON holdfast.audit (position);
+CREATE TRIGGER chain BEFORE INSERT ON holdfast.audit
+	FOR EACH ROW EXECUTE FUNCTION holdfast.audit_chain();
+
 -- ---- heads, records of retention ----
 
 -- ---- erasure ----

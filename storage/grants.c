@@ -26,6 +26,8 @@ static const struct grant {
         {"SELECT, INSERT, DELETE", "holdfast.links"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.addresses"},
         {"SELECT, INSERT", "holdfast.audit"},
+        {"SELECT", "holdfast.audit_head"},
+        {"EXECUTE", "FUNCTION holdfast.audit_begin()"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.presence"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.hubs"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.qos2_ids"},

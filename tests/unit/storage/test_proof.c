@@ -1,0 +1,180 @@
+/* What proves history: the chain of the audit log. */
+#include "server/base/audit.h"
+#include "storage/audit_hash.h"
+#include "tests/unit/storage/lookup_fixture.h"
+
+/* ---- the chain of the audit log ---- */
+
+#define AUDIT_ROWS                                                                        \
+	"SELECT audit_id::text, (extract(epoch FROM at) * 1000000)::bigint::text, actor," \
+	" actor_kind, role, source, trace_id, operation, outcome, reason, kind, name,"    \
+	" count::text, before::text, after::text, position::text,"                        \
+	" encode(prev_hash, 'hex'), encode(hash, 'hex')"                                  \
+	" FROM holdfast.audit a ORDER BY a.position"
+
+static struct slice text_at(PGresult *r, int row, int col)
+{
+	if (PQgetisnull(r, row, col))
+		return slice_make(NULL, 0);
+	return slice_make(PQgetvalue(r, row, col), (size_t)PQgetlength(r, row, col));
+}
+
+static int64_t number_at(PGresult *r, int row, int col)
+{
+	return strtoll(PQgetvalue(r, row, col), NULL, 10);
+}
+
+static void audit_row_at(PGresult *r, int i, struct audit_row *row)
+{
+	struct slice *const texts[] = {&row->actor, &row->actor_kind, &row->role, &row->source,
+	        &row->trace_id, &row->operation, &row->outcome, &row->reason, &row->kind,
+	        &row->name};
+
+	row->id = number_at(r, i, 0);
+	row->at_us = number_at(r, i, 1);
+	for (int t = 0; t < (int)ARRAY_LEN(texts); t++)
+		*texts[t] = text_at(r, i, 2 + t);
+	row->count = (uint32_t)number_at(r, i, 12);
+	row->before = text_at(r, i, 13);
+	row->after = text_at(r, i, 14);
+}
+
+/* Every row, by our own computing; the number of rows. */
+static int check_chain(struct fx_store *f)
+{
+	PGconn *conn = PQconnectdb(f->admin_url);
+	PGresult *r = PQexec(conn, AUDIT_ROWS);
+	uint8_t prev[CRYPTO_HASH_LEN] = {0}, hash[CRYPTO_HASH_LEN];
+	char hex[2 * CRYPTO_HASH_LEN + 1];
+	struct buf scratch;
+	int n = PQntuples(r);
+
+	buf_init(&scratch, 1 << 20);
+	for (int i = 0; i < n; i++) {
+		struct audit_row row;
+
+		audit_row_at(r, i, &row);
+		ck_assert_int_eq(number_at(r, i, 15), i + 1);
+		crypto_hex_encode(slice_make(prev, sizeof(prev)), hex);
+		ck_assert_str_eq(PQgetvalue(r, i, 16), hex);
+		ck_assert_int_eq(audit_hash(&row, i + 1, prev, &scratch, hash), 0);
+		crypto_hex_encode(slice_make(hash, sizeof(hash)), hex);
+		ck_assert_str_eq(PQgetvalue(r, i, 17), hex);
+		memcpy(prev, hash, sizeof(prev));
+	}
+	buf_free(&scratch);
+	PQclear(r);
+	PQfinish(conn);
+	return n;
+}
+
+/* Numbers, nulls, characters beyond ASCII, JSON: the trigger's text and ours are the same. */
+START_TEST(chains_the_audit_log)
+{
+	struct fx_store f;
+	struct device_record d;
+
+	fx_store_start(&f, NULL);
+	fx_device(&f, "d\xc3\xa9j\xc3\xa0", &d);
+	ck_assert_int_eq(
+	        f.registry.device_delete(f.registry.ctx, d.id, (struct store_match){0}), 0);
+	device_record_done(&d);
+	struct audit_store port = storage_audit(f.storage);
+	ck_assert_int_eq(
+	        port.append(port.ctx, "connection", "", "{\"a\":[1.50,null,\"\xe2\x82\xac\"]}"), 0);
+	fx_sql(f.admin_url,
+	        "INSERT INTO holdfast.audit (at, operation, outcome, count) VALUES"
+	        " ('1969-12-31 23:59:59.999999Z', 'old', 'done', 2147483647),"
+	        " ('2200-01-01 00:00:00.000001Z', '', 'denied', -1)");
+	ck_assert_int_gt(check_chain(&f), 5);
+	fx_close(&f);
+}
+END_TEST
+
+/* The hub's role says what it did, and neither where that stands nor what its hash is. */
+START_TEST(places_rows_itself)
+{
+	static const char *const refused[] = {
+	        "UPDATE holdfast.audit SET hash = ''",
+	        "SELECT holdfast.audit_chain()",
+	        "SELECT FROM holdfast.audit_lock FOR UPDATE",
+	        "DELETE FROM holdfast.audit_lock",
+	        "ALTER TABLE holdfast.audit DISABLE TRIGGER chain",
+	        "CREATE TRIGGER z BEFORE INSERT ON holdfast.audit FOR EACH ROW EXECUTE FUNCTION"
+	        " pg_catalog.suppress_redundant_updates_trigger()",
+	        "INSERT INTO holdfast.audit (at, operation, outcome) VALUES ('infinity', 'o', 'd')",
+	};
+	struct fx_store f;
+
+	fx_store_start(&f, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+		ck_assert_msg(fx_refused(f.hub_url, refused[i]), "%s", refused[i]);
+	ck_assert_str_ne(
+	        fx_sql(f.hub_url,
+	                "INSERT INTO holdfast.audit (operation, outcome, position,"
+	                " prev_hash, hash) VALUES ('o', 'done', 1000000, '\\x00', '\\x01')"),
+	        "error");
+	check_chain(&f);
+	fx_close(&f);
+}
+END_TEST
+
+#define WRITERS 8
+#define WRITES 25
+
+struct writer {
+	struct fx_store *f;
+	pthread_t thread;
+	unsigned index;
+	int err;
+};
+
+static void *write_devices(void *arg)
+{
+	struct writer *w = arg;
+	const struct registry_store *s = &w->f->registry;
+
+	for (unsigned i = 0; w->err == 0 && i < WRITES; i++) {
+		struct device_record d = {.enabled = true};
+
+		snprintf(d.id, sizeof(d.id), "w%u-%u", w->index, i);
+		d.tags = strdup("{}");
+		w->err = s->device_insert(s->ctx, &d);
+		if (w->err == 0) /* all of them want the same row */
+			w->err = s->documents.link_add(
+			        s->documents.ctx, ENTITY_DEVICE, "shared", 'w', d.id, NULL);
+		device_record_done(&d);
+	}
+	crypto_thread_done();
+	return NULL;
+}
+
+START_TEST(stays_whole_under_many_writers)
+{
+	struct writer writers[WRITERS] = {0};
+	struct device_record d;
+	struct fx_store f;
+
+	fx_store_start(&f, NULL);
+	fx_device(&f, "shared", &d);
+	device_record_done(&d);
+	for (unsigned i = 0; i < WRITERS; i++) {
+		writers[i].f = &f;
+		writers[i].index = i;
+		ck_assert_int_eq(
+		        pthread_create(&writers[i].thread, NULL, write_devices, &writers[i]), 0);
+	}
+	for (unsigned i = 0; i < WRITERS; i++) {
+		pthread_join(writers[i].thread, NULL);
+		ck_assert_int_eq(writers[i].err, 0);
+	}
+	ck_assert_int_ge(check_chain(&f), 2 * WRITERS * WRITES);
+	ck_assert_str_eq(fx_sql(f.admin_url,
+	                         "SELECT deadlocks FROM pg_stat_database"
+	                         " WHERE datname = current_database()"),
+	        "0");
+	fx_close(&f);
+}
+END_TEST
+
+FX_MAIN("proof", chains_the_audit_log, places_rows_itself, stays_whole_under_many_writers)
