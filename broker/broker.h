@@ -140,6 +140,20 @@ void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key);
 /* Changes may have been missed: ask for every session's principal again. */
 void broker_recheck_all(struct broker *b);
 
+/* ---- several hubs on one store (session_store.h); from any thread ---- */
+/* Another hub (by) wants the session of that id and key: its client ends, and it is given. */
+void broker_session_wanted(
+        struct broker *b, struct slice by, uint64_t session_id, struct slice key);
+/* The session of that key was given to this hub. */
+void broker_session_given(struct broker *b, struct slice key);
+/* A client of that key came to another hub, and no session: one that is kept nowhere ends here. */
+void broker_session_elsewhere(struct broker *b, struct slice key);
+/* A session of a hub that died is this hub's now; taken over. */
+void broker_session_left(struct broker *b, struct session_left *left);
+/* Another hub has committed command n for a device. */
+void broker_command_elsewhere(
+        struct broker *b, struct slice device_id, uint64_t device_key, uint64_t n);
+
 /* ---- for the API; on threads that may block (workers), never on a loop ---- */
 struct broker_connection {
 	char *client_id, *principal;               /* malloc'ed */

@@ -114,6 +114,9 @@ int64_t client_activity_us(const struct broker_client *c);
 /* Arms the timer for keep alive and expiry of the credential. */
 void client_watch(struct broker_client *c);
 
+/* The session's client goes: another has come in its place. May end the session. */
+void client_taken_over(struct session *s);
+
 /* connect.c: the first packet. Returns false when it stays unread because the connection moves. */
 bool connect_received(struct broker_client *c, const struct mqtt_frame *f);
 /* Refuses before CONNACK. */

@@ -163,3 +163,13 @@ CREATE TRIGGER chain BEFORE INSERT ON holdfast.audit
 -- ---- erasure ----
 
 -- ---- leases ----
+
+-- A hub renews its lease every second (beat). Whoever takes over what a dead one owned raises its
+-- incarnation first: it cannot come back as if nothing had happened.
+ALTER TABLE holdfast.hubs ADD COLUMN beat bigint NOT NULL DEFAULT 0,
+	ADD COLUMN incarnation bigint NOT NULL DEFAULT 0;
+
+-- The hub on which a session lives, and how often it changed hands; empty: nobody's yet.
+ALTER TABLE holdfast.sessions ADD COLUMN owner text COLLATE "C" NOT NULL DEFAULT '',
+	ADD COLUMN fence bigint NOT NULL DEFAULT 0;
+CREATE INDEX sessions_owner ON holdfast.sessions (owner);

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "policy/policy.h"
 #include "registry/registry.h"
@@ -191,6 +192,40 @@ static void feed_resync(void *ctx)
 	mail_flush();
 }
 
+/* ---- other hubs ---- */
+
+static void feed_wanted(void *ctx, struct slice by, uint64_t session_id, struct slice key)
+{
+	broker_session_wanted(((struct hub *)ctx)->broker, by, session_id, key);
+}
+
+static void feed_given(void *ctx, struct slice key)
+{
+	broker_session_given(((struct hub *)ctx)->broker, key);
+}
+
+static void feed_elsewhere(void *ctx, struct slice key)
+{
+	broker_session_elsewhere(((struct hub *)ctx)->broker, key);
+}
+
+static void feed_left(void *ctx, struct session_left *left)
+{
+	broker_session_left(((struct hub *)ctx)->broker, left);
+}
+
+static void feed_command(void *ctx, struct slice id, uint64_t device_key, uint64_t n)
+{
+	broker_command_elsewhere(((struct hub *)ctx)->broker, id, device_key, n);
+}
+
+/* As if it had been killed: what it could still do is refused, and who comes after it finds all
+ * that was acknowledged. */
+static void feed_lost(void *ctx HF_UNUSED)
+{
+	_exit(EXIT_FAILURE);
+}
+
 /* Rules changed, and every loop has the new ones. */
 static void rules_applied(void *ctx, enum entity kind)
 {
@@ -254,6 +289,7 @@ static int open_storage(struct hub *hub, char *error)
 	struct storage_settings settings = {
 	        .url = c->database_url,
 	        .owner_url = c->database_owner_url[0] ? c->database_owner_url : c->database_url,
+	        .home = c->home,
 	        .master_key_file = c->secrets_master_key,
 	        .owner_token_file = c->secrets_owner_token,
 	        .owner_connection_file = c->secrets_owner_connection,
@@ -385,7 +421,16 @@ static void *loop_thread(void *arg)
 static int start_threads(struct hub *hub)
 {
 	const struct storage_changes changes = {
-	        .ctx = hub, .changed = feed_changed, .resync = feed_resync};
+	        .ctx = hub,
+	        .changed = feed_changed,
+	        .resync = feed_resync,
+	        .wanted = feed_wanted,
+	        .given = feed_given,
+	        .elsewhere = feed_elsewhere,
+	        .left = feed_left,
+	        .command = feed_command,
+	        .lost = feed_lost,
+	};
 	int r;
 
 	r = outbound_start(hub->outbound);

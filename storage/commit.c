@@ -14,7 +14,8 @@
 #define BACKOFF_MAX_MS 1000
 #define BLAME_ROW_AFTER \
 	6 /* tries with an error that is neither surely the row's nor the database's */
-#define ROUND_MAX 24
+#define ROUND_MAX 32
+#define UNIQUE_VIOLATION "23505"
 
 /* unnest in the select list, not in FROM: there each array is first spooled into a table of its
  * own, which costs a third of the statement. */
@@ -38,11 +39,16 @@ static const struct statement {
          * moment and long the next, rows are found by their keys. */
         {"set_up",
                 "SELECT pg_advisory_lock_shared($1),"
+                " set_config('holdfast.hub', $2, false),"
                 " set_config('plan_cache_mode', 'force_generic_plan', false),"
                 " set_config('enable_seqscan', 'off', false),"
                 " set_config('enable_hashjoin', 'off', false),"
                 " set_config('enable_mergejoin', 'off', false)",
-                1, {PG_INT8}},
+                2, {PG_INT8, PG_TEXT}},
+        /* Asked when the lock is held: who takes over raises the number first, then waits for it.
+         */
+        {"lease", "SELECT count(*) FROM holdfast.hubs WHERE hub_id = $1 AND incarnation = $2", 2,
+                {PG_TEXT, PG_INT8}},
         {"keys",
                 "SELECT device_key, key_id, wrapped FROM holdfast.data_keys"
                 " WHERE device_key = ANY($1)",
@@ -204,9 +210,27 @@ static int set_up(struct lane *l)
 	_cleanup_(round_done) struct round r = {0};
 	struct pg_params p = {0};
 
-	pg_put_i64(&p, fence_key(l->s));
+	pg_put_i64(&p, fence_key(l->s->hub_id));
+	pg_put_text(&p, l->s->hub_id);
 	int err = round_add(l, &r, "set_up", &p);
 	return err < 0 ? err : round_run(l, &r);
+}
+
+/* Whether this process is still what it was when it started: else another hub has what it had. */
+static int check_lease(struct lane *l)
+{
+	_cleanup_(round_done) struct round r = {0};
+	struct pg_params p = {0};
+
+	pg_put_text(&p, l->s->hub_id);
+	pg_put_i64(&p, l->s->leases.incarnation);
+	int err = round_add(l, &r, "lease", &p);
+	if (err == 0)
+		err = round_run(l, &r);
+	if (err < 0 || pg_get_i64(r.results[0], 0, 0) == 1)
+		return err;
+	leases_lost(l->s);
+	return ERR_UNAVAILABLE;
 }
 
 int lane_connect(struct lane *l)
@@ -224,6 +248,8 @@ int lane_connect(struct lane *l)
 	err = PQenterPipelineMode(l->pg.conn) ? prepare_all(l) : ERR_UNAVAILABLE;
 	if (err == 0)
 		err = set_up(l);
+	if (err == 0)
+		err = check_lease(l);
 	if (err == 0)
 		err = new_nonces(l);
 	if (err < 0) {
@@ -432,6 +458,8 @@ static enum blame whose_fault(const struct pg *pg)
 
 	if (pg->missing_partition)
 		return BLAME_DATABASE;
+	if (strcmp(pg->sqlstate, UNIQUE_VIOLATION) == 0)
+		return BLAME_ROW;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++)
 		if (strncmp(pg->sqlstate, row[i], 2) == 0)
 			return BLAME_ROW;
@@ -533,6 +561,11 @@ static int bury(struct lane *l, unsigned at)
 
 	memcpy(state, l->pg.sqlstate, sizeof(state));
 	item->err = ERR_POISON;
+	/* Another hub was first with a session of that key. */
+	if (item->kind == KIND_SESSION && strcmp(state, UNIQUE_VIOLATION) == 0) {
+		item->err = ERR_EXISTS;
+		return 0;
+	}
 	if (item->kind != KIND_ROW) {
 		log_error("the database refuses a write", F_STR("what", kinds[item->kind].name),
 		        F_U64("deviceKey", item->device_key == NO_KEY ? 0 : item->device_key),

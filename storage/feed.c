@@ -30,6 +30,7 @@ struct feed {
 	bool running;
 	struct pg pg;
 	_Atomic uint64_t fresh_until_ms, epoch;
+	uint64_t lease_due_ms;
 	int64_t last_good_us; /* the database's clock at the last answered heartbeat; 0: none yet */
 	struct gone *gone;    /* to be confirmed */
 	size_t n_gone;
@@ -123,7 +124,10 @@ static bool hear_all(struct feed *f)
 
 	while ((n = PQnotifies(f->pg.conn))) {
 		any = true;
-		hear(f, n->extra);
+		if (strcmp(n->relname, HUBS_CHANNEL) == 0)
+			leases_hear(f->s, n->extra);
+		else
+			hear(f, n->extra);
 		PQfreemem(n);
 	}
 	return any;
@@ -269,7 +273,11 @@ static int beat(struct feed *f)
 	}
 	f->last_good_us = pg_get_time(r, 0, 0);
 	set_fresh(f, sent + FRESH_MS);
-	return follow_rotation(f);
+	if (sent >= f->lease_due_ms) {
+		f->lease_due_ms = sent + LEASE_BEAT_MS;
+		err = leases_beat(f->s, &f->pg);
+	}
+	return err < 0 ? err : follow_rotation(f);
 }
 
 /* Until the next heartbeat is due, or the connection is lost. */
@@ -300,7 +308,9 @@ static int feed_connect(struct feed *f)
 	        .name = "holdfast feed", .connect_timeout_s = f->s->connect_timeout_s};
 	int err = pg_open(&f->pg, f->s->url, &use, NULL, 0);
 
-	return err < 0 ? err : pg_script(&f->pg, "LISTEN holdfast_changes", clock_ms() + ANSWER_MS);
+	return err < 0 ? err
+	               : pg_script(&f->pg, "LISTEN holdfast_changes; LISTEN " HUBS_CHANNEL,
+	                         clock_ms() + ANSWER_MS);
 }
 
 static void follow(struct feed *f)

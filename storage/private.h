@@ -10,6 +10,7 @@
 
 #include "server/base/mail.h"
 #include "storage/keyring.h"
+#include "storage/leases.h"
 #include "storage/merge.h"
 #include "storage/pg.h"
 #include "storage/storage.h"
@@ -36,7 +37,6 @@
 #define READERS 2
 #define POOL_SIZE 8
 #define POOL_STATEMENT_MS 30000
-#define HUB_ID_LEN 16
 #define DAY_US 86400000000LL
 #define ROUND_TRIP_MS 10000 /* for short statements of our own threads */
 
@@ -83,6 +83,7 @@ struct storage {
 	struct upkeep *upkeep;
 	struct denials *denials; /* audit.c */
 	struct merge addresses;  /* addresses.c */
+	struct leases leases;
 };
 
 /* ---- storage.c ---- */
@@ -116,30 +117,11 @@ void storage_pause(const struct storage *s, unsigned ms);
 
 /* ---- fence.c ---- */
 
-/* The number of the advisory lock that the connections of this hub's lanes share. */
-int64_t fence_key(const struct storage *s);
-/* Ends what an earlier process of this hub, killed, has left in the database: a transaction that it
+/* The number of the advisory lock that the connections of a hub's lanes share. */
+int64_t fence_key(const char *hub_id);
+/* Ends what an earlier process of a hub, killed, has left in the database: a transaction that it
  * sent off might commit after its messages were sent again. 0 or ERR_UNAVAILABLE. */
-int fence_raise(struct storage *s);
-
-/* ---- rotation.c: of the master key ---- */
-
-/* Whoever wraps for the database enters before, and leaves once it is written or given up: after
- * the other master key wraps, the command waits until nothing that the old one wrapped is on its
- * way. */
-struct wrap_turn {
-	struct wraps *wraps;
-	unsigned side;
-};
-struct wrap_turn wraps_enter(struct storage *s);
-void wraps_leave(struct wrap_turn *t);
-#define _wrapping_(s) _cleanup_(wraps_leave) HF_UNUSED struct wrap_turn wrapping = wraps_enter(s)
-/* Holds and wraps with the master keys that the database says, and notes so in holdfast.hubs. The
- * feed's thread; before it runs, main. *ret_done false: to be called again soon. 0;
- * ERR_CONFLICT: this hub lacks the key that others wrap with; pg_exec's errors. */
-int rotation_follow(struct storage *s, struct pg *pg, bool *ret_done);
-/* This hub ends: nobody needs to wait for it. Best effort. */
-void rotation_leave(struct storage *s, struct pg *pg);
+int fence_raise(struct storage *s, const char *hub_id);
 
 /* ---- grants.c, seed.c ---- */
 
@@ -196,8 +178,14 @@ int queue_loads_serve(
         struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n);
 /* sweep.c: what was received before that is too old for any queue (mqtt.max_queued_age). */
 int64_t queue_oldest_us(const struct storage *s);
+/* Any thread: a reader looks. */
+void readers_claim(void *ctx, struct session_claim *c);
 /* restore.c */
 int sessions_restore(void *ctx, const struct session_restore *to);
+/* Sessions by their ids, a binary array, as another hub left them: a list in their order. What
+ * cannot be read is left out. 0; ERR_UNAVAILABLE; ERR_NOMEM. */
+int sessions_left(
+        struct storage *s, struct pg *pg, const struct buf *ids, struct session_left **ret);
 
 int feed_new(struct storage *s, struct feed **ret);
 int feed_start(struct feed *f);

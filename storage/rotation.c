@@ -144,7 +144,7 @@ static int note(struct storage *s, struct pg *pg, const struct keyring_ids *ids,
 	pg_put_bytes(&p, current);
 	pg_put_bytes(&p, ids->has_next ? next : none);
 	pg_put_bytes(&p, !done ? none : ids->wraps_next ? next : current);
-	pg_put_i64(&p, fence_key(s));
+	pg_put_i64(&p, fence_key(s->hub_id));
 	return pg_exec(pg, sql, &p, clock_ms() + ROUND_TRIP_MS, NULL);
 }
 

@@ -87,14 +87,14 @@ void storage_pause(const struct storage *s, unsigned ms)
 /* ---- opening ---- */
 
 /* The same for the same home on the same machine: after a crash the hub finds what it had noted. */
-static void make_hub_id(struct storage *s, const char *master_key_file)
+static void make_hub_id(struct storage *s, const char *home)
 {
 	char host[256] = "", path[PATH_MAX] = "";
 	uint8_t sum[CRYPTO_HASH_LEN];
 	char text[PATH_MAX + 300];
 
 	(void)gethostname(host, sizeof(host) - 1);
-	if (!realpath(master_key_file, path))
+	if (!realpath(home, path))
 		path[0] = '\0';
 	int n = snprintf(text, sizeof(text), "%s:%s", host, path);
 	crypto_sha256(slice_make(text, (size_t)n), sum);
@@ -212,6 +212,7 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	if (!s)
 		return NULL;
 	pthread_mutex_init(&s->pool.mutex, NULL);
+	pthread_mutex_init(&s->leases.mutex, NULL);
 	s->url = strdup(settings->url);
 	s->owner_url = strdup(settings->owner_url);
 	s->connect_timeout_s = settings->connect_timeout_s;
@@ -224,7 +225,7 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->retention_days = settings->retention_days;
 	s->audit_days = settings->audit_days;
 	s->max_queued_age_s = settings->max_queued_age_s;
-	make_hub_id(s, settings->master_key_file);
+	make_hub_id(s, settings->home ? settings->home : settings->master_key_file);
 	if (s->url && s->owner_url)
 		return s;
 	storage_free(s);
@@ -259,7 +260,9 @@ int storage_start(struct storage *s, const struct storage_changes *changes)
 
 	s->changes = *changes;
 	audit_set_sink(denials_note, s->denials);
-	err = fence_raise(s);
+	err = leases_begin(s);
+	if (err == 0)
+		err = leases_take(s, true);
 	for (unsigned i = 0; err == 0 && i < s->n_lanes; i++)
 		err = lane_start(s->lanes[i]);
 	for (unsigned i = 0; err == 0 && i < READERS; i++)
@@ -311,6 +314,7 @@ void storage_free(struct storage *s)
 	for (unsigned i = 0; i < s->pool.n; i++)
 		pg_close(&s->pool.idle[i]);
 	pthread_mutex_destroy(&s->pool.mutex);
+	pthread_mutex_destroy(&s->leases.mutex);
 	keyring_free(s->keyring);
 	free(s->url);
 	free(s->owner_url);
@@ -345,9 +349,17 @@ struct telemetry_store storage_telemetry(struct storage *s)
 	};
 }
 
+static bool port_shared(void *ctx)
+{
+	return leases_shared(ctx);
+}
+
 struct session_store storage_sessions(struct storage *s)
 {
-	struct session_store port = {.ctx = s, .restore = sessions_restore};
+	struct session_store port = {.ctx = s,
+	        .restore = sessions_restore,
+	        .session_claim = readers_claim,
+	        .shared = port_shared};
 
 	lanes_port(&port);
 	return port;

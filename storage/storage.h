@@ -18,6 +18,7 @@ struct storage;
 
 struct storage_settings {
 	const char *url, *owner_url; /* libpq URLs; owner_url may equal url */
+	const char *home; /* which hub this is, with the machine's name; NULL: the next says it */
 	const char *master_key_file;
 	/* Read once, when the database is new: what `holdfast init` made. */
 	const char *owner_token_file, *owner_connection_file;
@@ -40,6 +41,20 @@ struct storage_changes {
 	/* Changes may have been missed: everything has to be asked for again. Once at the start
 	 * too. */
 	void (*resync)(void *ctx);
+	/* Several hubs. Each may be NULL. Another hub (by) wants a session that this one has. */
+	void (*wanted)(void *ctx, struct slice by, uint64_t session_id, struct slice key);
+	/* The session of that key was given to this hub. */
+	void (*given)(void *ctx, struct slice key);
+	/* A client came to another hub that has no session of that key. */
+	void (*elsewhere)(void *ctx, struct slice key);
+	/* A session of a hub that died is this hub's: the callee's. On upkeep's thread. */
+	void (*left)(void *ctx, struct session_left *left);
+	/* Another hub has committed command n for a device. */
+	void (*command)(void *ctx, struct slice id, uint64_t device_key, uint64_t n);
+	/* Another hub took this one for dead, and has its sessions: it must end at once. Any
+	 * thread.
+	 */
+	void (*lost)(void *ctx);
 };
 
 /*

@@ -13,7 +13,7 @@
 #include "storage/private.h"
 
 #define TURN_MS 1000
-#define HUB_SEEN_MS 10000
+#define HUBS_MS 10000
 #define DAILY_MS (60 * 60 * 1000) /* partitions and leftovers: every hour is often enough */
 #define DAILY_RETRY_MS 10000
 #define CLEAR_MS 120000
@@ -223,9 +223,9 @@ static int flush_presence(struct upkeep *u, struct pg *pg)
 	return err;
 }
 
-/* ---- hubs that live, connections of those that do not ---- */
+/* ---- connections of hubs that do not live ---- */
 
-static int note_hub(struct upkeep *u, struct pg *pg)
+static int clear_presence(struct upkeep *u, struct pg *pg)
 {
 	struct pg_params p = {0};
 
@@ -237,11 +237,6 @@ static int note_hub(struct upkeep *u, struct pg *pg)
 		        " WHERE hub_id = $1 AND connected",
 		        &p, clock_ms() + ROUND_TRIP_MS, NULL);
 	u->own_rows_cleared = u->own_rows_cleared || err == 0;
-	if (err == 0)
-		err = pg_exec(pg,
-		        "INSERT INTO holdfast.hubs (hub_id, seen_at) VALUES ($1, now())"
-		        " ON CONFLICT (hub_id) DO UPDATE SET seen_at = excluded.seen_at",
-		        &p, clock_ms() + ROUND_TRIP_MS, NULL);
 	if (err == 0)
 		err = pg_exec(pg,
 		        "UPDATE holdfast.presence SET connected = false, connected_at = now()"
@@ -267,7 +262,9 @@ static int clear_leftovers(struct pg *pg)
 	        " (SELECT FROM holdfast.devices d WHERE d.device_key = s.device_key)",
 	        "DELETE FROM holdfast.subscriptions b WHERE NOT EXISTS"
 	        " (SELECT FROM holdfast.sessions s WHERE s.session_id = b.session_id)",
-	        "DELETE FROM holdfast.hubs WHERE seen_at < now() - interval '30 days'",
+	        "DELETE FROM holdfast.hubs h WHERE seen_at < now() - interval '30 days' AND NOT "
+	        "EXISTS"
+	        " (SELECT FROM holdfast.sessions s WHERE s.owner = h.hub_id)",
 	        "DELETE FROM holdfast.addresses"
 	        " WHERE last_seen_at < now() - interval '" ADDRESSES_KEPT "'",
 	        "DELETE FROM holdfast.addresses WHERE last_seen_at < (SELECT last_seen_at"
@@ -395,13 +392,15 @@ static void turn(struct upkeep *u)
 			pool_give(u->s, &pg);
 		}
 	}
+	if (leases_take(u->s, false) < 0)
+		log_debug("what dead hubs left waits for the database");
 	if (pool_take(u->s, &pg) < 0)
 		return;
 	/* First that what a former process noted is void, then what this one knows. */
 	int err = 0;
 	if (now >= u->seen_due_ms) {
-		err = note_hub(u, &pg);
-		u->seen_due_ms = now + HUB_SEEN_MS;
+		err = clear_presence(u, &pg);
+		u->seen_due_ms = now + HUBS_MS;
 	}
 	if (err == 0 && u->own_rows_cleared)
 		err = flush_presence(u, &pg);

@@ -40,6 +40,10 @@ void ram_crash(struct ram_store *s);
 void ram_revive(struct ram_store *s);
 /* The next n requests of session_store but loads are answered with err and have no effect. */
 void ram_refuse_kept(struct ram_store *s, unsigned n, int err);
+/* Another hub was seen. */
+void ram_share(struct ram_store *s);
+/* Another hub has the session of that client id, or this one. Whether that is new. */
+bool ram_session_move(struct ram_store *s, const char *client_id, bool elsewhere);
 /* A device (generation) was deleted. */
 void ram_device_gone(struct ram_store *s, uint64_t device_key);
 /* The next n rows are answered with err and not kept. */
@@ -62,7 +66,7 @@ bool ram_row_get(struct ram_store *s, size_t i, struct ram_row *ret);
 struct ram_counts {
 	size_t sessions, subs, queued, retained, wills, marked, released;
 	size_t done; /* of what was delivered with QoS 2: known, because it may be sent again */
-	size_t appends, written, loads, tallies, waiting;
+	size_t appends, written, loads, tallies, claims, waiting;
 };
 struct ram_counts ram_count(struct ram_store *s);
 /* The payload of the will in the row of the session of that client id; "": none. */

@@ -333,6 +333,16 @@ class Hub:
         raise KeyError(name)
 
 
+def beside(first, suffix="2", start=True, **more):
+    """Another hub on the database of the first, with the same keys, in a home of its own."""
+    home = first.home + suffix
+    shutil.copytree(first.home, home, ignore=shutil.ignore_patterns("lock", "*.lock", "postgres"))
+    for folder, _, files in os.walk(home):
+        for path in [folder] + [os.path.join(folder, f) for f in files]:
+            chown(path)
+    return Hub(postgres=first.pg, home=home, start=start, **more)
+
+
 def sas(resource, key, seconds=3600, policy=None, expiry=None):
     """A SharedAccessSignature over the encoded resource, as the SDKs make it."""
     expiry = int(time.time()) + seconds if expiry is None else expiry
