@@ -401,7 +401,8 @@ struct registry_store storage_registry(struct storage *s)
 
 struct telemetry_query_store storage_query(struct storage *s)
 {
-	return (struct telemetry_query_store){.ctx = s, .query = telemetry_query_run};
+	return (struct telemetry_query_store){
+	        .ctx = s, .query = telemetry_query_run, .days = telemetry_days_run};
 }
 
 void storage_set_retention(struct storage *s, unsigned days)

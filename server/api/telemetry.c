@@ -61,7 +61,7 @@ static int run_query(struct api_call *c, const struct telemetry_query *q,
         int (*item)(const struct telemetry_item *it, void *arg), void *arg)
 {
 	const struct telemetry_query_store *store = &c->api->deps.telemetry;
-	return store->query(store->ctx, q, item, arg);
+	return store->query(store->ctx, q, item, arg, NULL);
 }
 
 void api_telemetry_query(struct api_call *c)

@@ -473,7 +473,7 @@ HF_UNUSED static const char *fx_read(
 	        .limit = 100000};
 
 	memset(rd, 0, sizeof(*rd));
-	ck_assert_int_eq(f->query.query(f->query.ctx, &q, fx_read_item, rd), 0);
+	ck_assert_int_eq(f->query.query(f->query.ctx, &q, fx_read_item, rd, NULL), 0);
 	return rd->text;
 }
 
