@@ -24,10 +24,22 @@
 	" SELECT unnest($1::bigint[]), unnest($2::timestamptz[]), unnest($3::bigint[])," \
 	" unnest($4::bigint[]), unnest($5::bytea[])"
 
+#define INSERT_CHAIN                                                                         \
+	"INSERT INTO holdfast.chain (chain, day, position, first_seq, n, prev, marks, hash)" \
+	" SELECT $1, DATE '1970-01-01' + unnest($2::integer[]), unnest($3::bigint[]),"       \
+	" unnest($4::bigint[]), unnest($5::integer[]), unnest($6::bytea[]),"                 \
+	" unnest($7::bytea[]), unnest($8::bytea[])"
+
+#define CHAIN_TYPES                                                                  \
+	{                                                                            \
+		PG_INT8, PG_INT4_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY, \
+		        PG_BYTEA_ARRAY, PG_BYTEA_ARRAY, PG_BYTEA_ARRAY               \
+	}
+
 static const struct statement {
 	const char *name, *sql;
 	int n;
-	Oid types[6];
+	Oid types[8];
 } statements[] = {
         {"begin", "BEGIN", 0, {0}},
         {"commit", "COMMIT", 0, {0}},
@@ -60,6 +72,21 @@ static const struct statement {
         {"replay", INSERT_ROWS " ON CONFLICT (device_key, received_at, seq) DO NOTHING", 5,
                 {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY,
                         PG_BYTEA_ARRAY}},
+        {"chain", INSERT_CHAIN, 8, CHAIN_TYPES},
+        {"chain_replay", INSERT_CHAIN " ON CONFLICT (chain, position, day) DO NOTHING", 8,
+                CHAIN_TYPES},
+        {"chain_make",
+                "INSERT INTO holdfast.chains (hub_id, lane) SELECT $1, $2 WHERE NOT EXISTS"
+                " (SELECT FROM holdfast.chains WHERE hub_id = $1 AND lane = $2)"
+                " ON CONFLICT DO NOTHING",
+                2, {PG_TEXT, PG_INT4}},
+        {"chain_head",
+                "SELECT c.chain, h.position, h.hash FROM holdfast.chains c, LATERAL"
+                " ((SELECT r.position, r.hash FROM holdfast.chain r WHERE r.chain = c.chain"
+                " ORDER BY r.position DESC LIMIT 1)"
+                " UNION ALL SELECT c.base_position, c.base_hash ORDER BY 1 DESC LIMIT 1) h"
+                " WHERE c.hub_id = $1 AND c.lane = $2",
+                2, {PG_TEXT, PG_INT4}},
         {"dead_letter",
                 "INSERT INTO holdfast.dead_letters"
                 " (device_key, received_at, seq, key_id, sealed, sqlstate)"
@@ -233,6 +260,34 @@ static int check_lease(struct lane *l)
 	return ERR_UNAVAILABLE;
 }
 
+/* Once: from then on the lane knows better than the database where its chain ends. A commit whose
+ * answer was lost may be there or not, and goes again at the same position. */
+static int load_chain(struct lane *l)
+{
+	_cleanup_(round_done) struct round r = {0};
+	struct pg_params p = {0};
+
+	if (l->chain.number)
+		return 0;
+	pg_put_text(&p, l->s->hub_id);
+	pg_put_i32(&p, (int32_t)l->index);
+	int err = round_add(l, &r, "chain_make", &p);
+	if (err == 0)
+		err = round_add(l, &r, "chain_head", &p);
+	if (err == 0)
+		err = round_run(l, &r);
+	if (err < 0)
+		return err;
+	struct slice hash = PQntuples(r.results[1]) == 1 ? pg_get_bytes(r.results[1], 0, 2)
+	                                                 : slice_make(NULL, 0);
+	if (hash.n != CRYPTO_HASH_LEN)
+		return ERR_UNAVAILABLE;
+	memcpy(l->chain.head.hash, hash.p, hash.n);
+	l->chain.head.position = pg_get_i64(r.results[1], 0, 1);
+	l->chain.number = pg_get_i64(r.results[1], 0, 0);
+	return 0;
+}
+
 int lane_connect(struct lane *l)
 {
 	const struct pg_use use = {
@@ -252,6 +307,8 @@ int lane_connect(struct lane *l)
 		err = check_lease(l);
 	if (err == 0)
 		err = new_nonces(l);
+	if (err == 0)
+		err = load_chain(l);
 	if (err < 0) {
 		log_warn("a storage lane cannot prepare", F_U64("lane", l->index),
 		        F_STR("error", l->pg.message), F_STR("sqlstate", l->pg.sqlstate));
@@ -384,6 +441,16 @@ static int add_rows(struct lane *l, struct round *r, unsigned from, unsigned to)
 	return round_add(l, r, b->replay ? "replay" : "insert", &p);
 }
 
+static int add_chain(struct lane *l, struct round *r)
+{
+	struct pg_params p = {0};
+
+	if (l->chain.n == 0)
+		return 0;
+	lane_chain_params(l, &p);
+	return round_add(l, r, l->batch.replay ? "chain_replay" : "chain", &p);
+}
+
 static int add_stages(struct lane *l, struct round *r, unsigned from, unsigned to)
 {
 	const struct batch *b = &l->batch;
@@ -410,6 +477,8 @@ static int transaction(struct lane *l, unsigned from, unsigned to)
 
 	if (err == 0)
 		err = add_rows(l, &r, from, to);
+	if (err == 0)
+		err = add_chain(l, &r);
 	if (err == 0)
 		err = add_stages(l, &r, from, to);
 	if (err == 0)
@@ -514,14 +583,24 @@ static enum blame after_refusal(
 static int store_together(struct lane *l, unsigned from, unsigned to)
 {
 	unsigned backoff = BACKOFF_MIN_MS;
+	bool linked = false;
 
 	for (unsigned tries = 1;; tries++) {
 		if (pg_stop_due(&l->s->stop))
 			return ERR_TIMEOUT;
-		int err = l->pg.conn || lane_connect(l) == 0 ? transaction(l, from, to)
-		                                             : ERR_CLOSED;
+		int err = l->pg.conn || lane_connect(l) == 0 ? 0 : ERR_CLOSED;
+		if (err == 0 && !linked)
+			err = lane_chain_link(l, rows_before(&l->batch, from),
+			              rows_before(&l->batch, to)) < 0
+			        ? ERR_CLOSED
+			        : 0;
+		linked |= err == 0;
 		if (err == 0)
+			err = transaction(l, from, to);
+		if (err == 0) {
+			lane_chain_advance(l);
 			return 0;
+		}
 		if (err == ERR_INTERNAL && after_refusal(l, from, to, tries, &backoff) == BLAME_ROW)
 			return ERR_POISON;
 		if (err == ERR_UNAVAILABLE) {

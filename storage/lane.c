@@ -45,6 +45,7 @@ int lane_new(struct storage *s, unsigned index, struct lane **ret)
 	for (unsigned i = 0; i < STAGE_COLUMNS; i++)
 		buf_init(&l->stage[i], UINT32_MAX);
 	buf_init(&l->extra, UINT32_MAX);
+	lane_chain_init(l);
 	int err = mailbox_init(&l->box);
 	if (err == 0)
 		err = batch_init(&l->batch, s->batch_rows);
@@ -72,6 +73,7 @@ void lane_free(struct lane *l)
 	for (unsigned i = 0; i < STAGE_COLUMNS; i++)
 		buf_wipe(&l->stage[i]);
 	buf_wipe(&l->extra);
+	lane_chain_done(l);
 	dek_cache_done(&l->deks);
 	pthread_mutex_destroy(&l->forget.mutex);
 	free(l);

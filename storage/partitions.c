@@ -1,7 +1,7 @@
 /*
- * Telemetry by day: partitions telemetry_YYYYMMDD (UTC). Made by ATTACH and dropped by DETACH
- * CONCURRENTLY, which lets lanes and queries go on. The dates are ours, so the SQL text may hold
- * them.
+ * Telemetry and its chains by day: partitions telemetry_YYYYMMDD and chain_YYYYMMDD (UTC). Made by
+ * ATTACH and dropped by DETACH CONCURRENTLY, which lets lanes and queries go on. The dates are
+ * ours, so the SQL text may hold them.
  */
 #include <stdio.h>
 #include <time.h>
@@ -57,26 +57,25 @@ static int exists(struct pg *owner, const char *name, uint64_t deadline, bool *r
 	int err = pg_exec(owner,
 	        "SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
 	        " JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid"
-	        " WHERE i.inhparent = 'holdfast.telemetry'::pg_catalog.regclass"
-	        " AND c.relname = $1)",
+	        " WHERE i.inhparent IN ('holdfast.telemetry'::pg_catalog.regclass,"
+	        " 'holdfast.chain'::pg_catalog.regclass) AND c.relname = $1)",
 	        &params, deadline, &r);
 	if (err == 0)
 		*ret = pg_get_bool(r, 0, 0);
 	return err;
 }
 
-int partitions_make(struct pg *owner, int64_t day)
+/* bound: what follows a date in the partition's bounds. */
+static int make(struct pg *owner, const char *table, const char *bound, int64_t day)
 {
 	uint64_t deadline = clock_ms() + DDL_MS;
 	char name[32], number[16], from[16], to[16], sql[800];
 	bool there = false;
 
-	if (day < 0 || day > MAX_DAY)
-		return ERR_INVALID;
 	day_text(day, "%Y%m%d", number);
 	day_text(day, "%Y-%m-%d", from);
 	day_text(day + 1, "%Y-%m-%d", to);
-	snprintf(name, sizeof(name), "telemetry_%s", number);
+	snprintf(name, sizeof(name), "%s_%s", table, number);
 	int err = exists(owner, name, deadline, &there);
 	if (err < 0 || there)
 		return err;
@@ -84,17 +83,25 @@ int partitions_make(struct pg *owner, int64_t day)
 	snprintf(sql, sizeof(sql),
 	        "BEGIN; SET LOCAL lock_timeout = '5s';"
 	        "SELECT pg_advisory_xact_lock(%lld);"
-	        "CREATE TABLE holdfast.%s (LIKE holdfast.telemetry INCLUDING ALL);"
-	        "ALTER TABLE holdfast.telemetry ATTACH PARTITION holdfast.%s"
-	        " FOR VALUES FROM ('%s 00:00:00+00') TO ('%s 00:00:00+00');"
+	        "CREATE TABLE holdfast.%s (LIKE holdfast.%s INCLUDING ALL);"
+	        "ALTER TABLE holdfast.%s ATTACH PARTITION holdfast.%s"
+	        " FOR VALUES FROM ('%s%s') TO ('%s%s');"
 	        "COMMIT",
-	        LOCK_PARTITIONS, name, name, from, to);
+	        LOCK_PARTITIONS, name, table, table, name, from, bound, to, bound);
 	err = script_or_rollback(owner, sql, deadline);
 	if (err == ERR_INTERNAL && strcmp(owner->sqlstate, "42P07") == 0)
 		err = 0; /* made by another hub meanwhile */
 	if (err == 0)
 		log_debug("partition made", F_STR("partition", name));
 	return err;
+}
+
+int partitions_make(struct pg *owner, int64_t day)
+{
+	if (day < 0 || day > MAX_DAY)
+		return ERR_INVALID;
+	int err = make(owner, "chain", "", day);
+	return err < 0 ? err : make(owner, "telemetry", " 00:00:00+00", day);
 }
 
 int partitions_make_ahead(struct pg *owner)
