@@ -111,6 +111,9 @@ static int cmd_migrate(const struct options *o)
 		return fail("the folder \"migrations\" is not beside the program");
 	if (storage_migrate(owner_url(cfg), cfg->database_url, folder, error) < 0)
 		return fail(error);
+	if (cfg->database_read_role[0] &&
+	        storage_grant_reader(owner_url(cfg), cfg->database_read_role, error) < 0)
+		return fail(error);
 	return 0;
 }
 

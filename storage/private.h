@@ -127,6 +127,8 @@ int fence_raise(struct storage *s, const char *hub_id);
 
 /* Gives role what the hub needs. 0 or pg_exec's error. */
 int grants_apply(struct pg *owner, const char *role);
+/* The same for a role that only reads; *ret_there false: there is none of that name. */
+int grants_apply_reader(struct pg *owner, const char *role, bool *ret_there);
 /* Unwraps the hub's keys; makes them, the five access keys and the owner's token in a new
  * database. 0; ERR_CONFLICT (another master key); ERR_IO, ERR_INVALID, ERR_UNAVAILABLE; one line in
  * error. */

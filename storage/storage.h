@@ -66,6 +66,11 @@ struct storage_changes {
 int storage_migrate(const char *owner_url, const char *hub_url, const char *dir,
         char error[static STORAGE_ERROR_LEN]);
 
+/* Gives a role for reports its rights, where there is such a role: to read what is no secret. 0;
+ * ERR_UNAVAILABLE, ERR_IO; one line in error. Main thread. */
+int storage_grant_reader(
+        const char *owner_url, const char *role, char error[static STORAGE_ERROR_LEN]);
+
 /*
  * `holdfast rotate-master-key`: makes the next master key where it is not there yet, has every hub
  * that runs load it and wrap with it, wraps anew all that the old one wraps, and puts it in the

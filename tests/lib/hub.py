@@ -76,7 +76,7 @@ def temp_folder(prefix="hf-"):
 
 
 class Postgres:
-    """A private cluster on a Unix socket, with the two roles of make run."""
+    """A private cluster on a Unix socket, with the roles of make run."""
 
     def __init__(self, folder=None, settings=()):
         self.folder = folder or temp_folder("hfpg-")
@@ -95,6 +95,7 @@ class Postgres:
         self.start()
         atexit.register(self.stop, "immediate")
         self.sql("CREATE ROLE holdfast_hub LOGIN", db="postgres")
+        self.sql("CREATE ROLE holdfast_read LOGIN", db="postgres")
         self.sql("CREATE DATABASE holdfast", db="postgres")
 
     def _ctl(self, *words, check=True):
