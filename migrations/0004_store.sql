@@ -166,6 +166,25 @@ CREATE TRIGGER chain BEFORE INSERT ON holdfast.audit
 
 -- ---- heads, records of retention ----
 
+-- At an interval one hub ties all chains together: body is the text of storage/head.h, signature is Ed25519 by
+-- the key of holdfast.signing. Kept for good; the hub's role adds them and no more.
+CREATE TABLE holdfast.heads (
+	head_id bigint PRIMARY KEY,   -- 1, 2, … without gaps
+	at timestamptz NOT NULL,
+	body text NOT NULL,
+	signature bytea NOT NULL
+);
+CREATE INDEX heads_at ON holdfast.heads (at, head_id);
+
+-- What retention took away of the chains, signed likewise, written in the transaction that takes it away.
+CREATE TABLE holdfast.retention_records (
+	record_id bigint PRIMARY KEY,
+	at timestamptz NOT NULL,
+	body text NOT NULL,
+	signature bytea NOT NULL
+);
+CREATE INDEX retention_records_at ON holdfast.retention_records (at, record_id);
+
 -- ---- erasure ----
 
 -- ---- leases ----

@@ -300,6 +300,8 @@ static int open_storage(struct hub *hub, char *error)
 	        .queue_bytes = (size_t)c->storage_queue_bytes,
 	        .retention_days = (unsigned)c->telemetry_retention_days,
 	        .audit_days = (unsigned)c->audit_retention_days,
+	        .proof_folder = c->proof_folder,
+	        .head_interval_s = (unsigned)c->proof_head_interval,
 	        .max_queued_age_s = (uint64_t)c->mqtt_max_queued_age,
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
 	};

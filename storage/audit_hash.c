@@ -28,7 +28,8 @@ int audit_hash(const struct audit_row *row, int64_t position,
 	const struct slice fields[] = {number(position, numbers[0]), number(row->id, numbers[1]),
 	        number(row->at_us, numbers[2]), row->actor, row->actor_kind, row->role, row->source,
 	        row->trace_id, row->operation, row->outcome, row->reason,
-	        number((int32_t)row->count, numbers[3]), row->kind, row->name, row->before, row->after};
+	        number((int32_t)row->count, numbers[3]), row->kind, row->name, row->before,
+	        row->after};
 
 	buf_truncate(scratch, 0);
 	int err = buf_append_str(scratch, "holdfast audit 1");

@@ -38,6 +38,8 @@ static const struct grant {
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.retained"},
         {"SELECT, INSERT", "holdfast.telemetry"},
         {"SELECT, INSERT", "holdfast.dead_letters"},
+        {"SELECT, INSERT", "holdfast.heads"},
+        {"SELECT", "holdfast.retention_records"},
         {"SELECT, INSERT", "holdfast.chains"},
         {"SELECT, INSERT", "holdfast.chain"},
         {"USAGE", "ALL SEQUENCES IN SCHEMA holdfast"},

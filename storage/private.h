@@ -32,6 +32,7 @@
 #define LOCK_MIGRATE 0x686f6c6466617374LL
 #define LOCK_SEED 0x686f6c6466617375LL
 #define LOCK_PARTITIONS 0x686f6c6466617376LL
+#define LOCK_HEADS 0x686f6c6466617388LL /* also records of retention */
 
 #define MAX_LANES 16
 #define READERS 2
@@ -68,6 +69,8 @@ struct storage {
 	struct wraps wraps;
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
+	char *proof_folder;                          /* NULL: heads are not copied to a file */
+	unsigned head_interval_s;                    /* 0: no heads */
 	_Atomic unsigned retention_days, audit_days; /* audit_days 0: for good */
 	_Atomic uint64_t max_queued_age_s;           /* 0: none */
 	_Atomic size_t backlog_bytes;                /* handed over and not answered */

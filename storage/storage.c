@@ -225,8 +225,10 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->retention_days = settings->retention_days;
 	s->audit_days = settings->audit_days;
 	s->max_queued_age_s = settings->max_queued_age_s;
+	s->head_interval_s = settings->head_interval_s;
+	s->proof_folder = settings->proof_folder ? strdup(settings->proof_folder) : NULL;
 	make_hub_id(s, settings->home ? settings->home : settings->master_key_file);
-	if (s->url && s->owner_url)
+	if (s->url && s->owner_url && (s->proof_folder || !settings->proof_folder))
 		return s;
 	storage_free(s);
 	return NULL;
@@ -318,6 +320,7 @@ void storage_free(struct storage *s)
 	keyring_free(s->keyring);
 	free(s->url);
 	free(s->owner_url);
+	free(s->proof_folder);
 	free(s);
 }
 

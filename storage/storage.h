@@ -27,6 +27,8 @@ struct storage_settings {
 	size_t batch_bytes, queue_bytes;
 	unsigned retention_days;
 	unsigned audit_days;       /* rows of the audit log are kept; 0: for good */
+	const char *proof_folder;  /* where signed heads are copied to; NULL: nowhere */
+	unsigned head_interval_s;  /* between signed heads; 0: none are written */
 	uint64_t max_queued_age_s; /* of queued messages; 0: none */
 	unsigned lookup_ms;
 };

@@ -10,7 +10,7 @@
 #include "server/base/map.h"
 #include "storage/addresses.h"
 #include "storage/audit.h"
-#include "storage/private.h"
+#include "storage/heads.h"
 
 #define TURN_MS 1000
 #define HUBS_MS 10000
@@ -34,6 +34,7 @@ struct upkeep {
 	_Atomic bool ok;
 	uint64_t daily_due_ms, seen_due_ms;
 	struct sweep sweep;
+	struct heads heads;
 	bool own_rows_cleared; /* what a former process of this hub noted as connected */
 
 	pthread_mutex_t mutex; /* of what follows */
@@ -367,6 +368,13 @@ static void sleep_until(struct upkeep *u, uint64_t due_ms)
 	pthread_mutex_unlock(&u->mutex);
 }
 
+static void write_head(struct upkeep *u, struct pg *pg, bool now)
+{
+	if (heads_turn(u->s, pg, &u->heads, now) < 0)
+		log_warn("no head of the chains can be written", F_STR("error", pg->message),
+		        F_STR("sqlstate", pg->sqlstate));
+}
+
 /* What could not be done by others, and where they came from. */
 static void write_notes(struct upkeep *u, struct pg *pg)
 {
@@ -410,6 +418,7 @@ static void turn(struct upkeep *u)
 	if (sweep_queues(u->s, &pg, &u->sweep) < 0)
 		log_warn("queues cannot be cleared of what is too old", F_STR("error", pg.message),
 		        F_STR("sqlstate", pg.sqlstate));
+	write_head(u, &pg, false);
 	pool_give(u->s, &pg);
 }
 
@@ -432,6 +441,7 @@ static void *upkeep_main(void *arg)
 	if (u->own_rows_cleared && pool_take(u->s, &pg) == 0) {
 		(void)flush_presence(u, &pg);
 		write_notes(u, &pg);
+		write_head(u, &pg, true);
 		rotation_leave(u->s, &pg);
 		pool_give(u->s, &pg);
 	}

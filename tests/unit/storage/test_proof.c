@@ -1,6 +1,7 @@
 /* What proves history: the chain of the audit log. */
 #include "server/base/audit.h"
 #include "storage/audit_hash.h"
+#include "storage/heads.h"
 #include "tests/unit/storage/lookup_fixture.h"
 
 /* ---- the chain of the audit log ---- */
@@ -103,6 +104,11 @@ START_TEST(places_rows_itself)
 	        "CREATE TRIGGER z BEFORE INSERT ON holdfast.audit FOR EACH ROW EXECUTE FUNCTION"
 	        " pg_catalog.suppress_redundant_updates_trigger()",
 	        "INSERT INTO holdfast.audit (at, operation, outcome) VALUES ('infinity', 'o', 'd')",
+	        "UPDATE holdfast.heads SET body = ''",
+	        "DELETE FROM holdfast.heads",
+	        "TRUNCATE holdfast.heads",
+	        "INSERT INTO holdfast.retention_records VALUES (1, now(), '', '')",
+	        "DELETE FROM holdfast.retention_records",
 	};
 	struct fx_store f;
 
@@ -177,4 +183,155 @@ START_TEST(stays_whole_under_many_writers)
 }
 END_TEST
 
-FX_MAIN("proof", chains_the_audit_log, places_rows_itself, stays_whole_under_many_writers)
+/* ---- heads ---- */
+
+static void proof_folder(struct fx_store *f, char path[static 128])
+{
+	snprintf(path, 128, "%s/proof-%s", fx.dir, f->database);
+	f->settings.proof_folder = path;
+	f->settings.head_interval_s = 1;
+}
+
+static void start(struct fx_store *f)
+{
+	static const struct storage_changes none;
+
+	fx_open(f);
+	ck_assert_int_eq(storage_start(f->storage, &none), 0);
+}
+
+/* The row's text as it is read, its signature checked with the key that the database shows. */
+static void check_head(struct fx_store *f, int64_t number, struct head *ret)
+{
+	char sql[200], body[4096];
+	uint8_t key[CRYPTO_SIGN_KEY_LEN], signature[CRYPTO_SIGNATURE_LEN], message[4200] = "head";
+
+	snprintf(sql, sizeof(sql),
+	        "SELECT encode(signature, 'hex') FROM holdfast.heads"
+	        " WHERE head_id = %" PRId64,
+	        number);
+	const char *hex = fx_sql(f->hub_url, sql);
+	ck_assert_int_eq(crypto_hex_decode(slice_str(hex), signature, sizeof(signature)), 0);
+	hex = fx_sql(f->hub_url, "SELECT encode(public_key, 'hex') FROM holdfast.signing");
+	ck_assert_int_eq(crypto_hex_decode(slice_str(hex), key, sizeof(key)), 0);
+	snprintf(sql, sizeof(sql), "SELECT body FROM holdfast.heads WHERE head_id = %" PRId64,
+	        number);
+	snprintf(body, sizeof(body), "%s", fx_sql(f->hub_url, sql));
+	size_t n = strlen(body);
+	memcpy(message + 5, body, n);
+	ck_assert(crypto_verify(key, slice_make(message, n + 5), signature));
+	message[n] ^= 1;
+	ck_assert(!crypto_verify(key, slice_make(message, n + 5), signature));
+	ck_assert_int_eq(head_decode(slice_make(body, n), ret), 0);
+	ck_assert_int_eq(ret->number, number);
+}
+
+/* Whether the head tells a row of the log that is there. */
+static void check_audit_of(struct fx_store *f, const struct head *h)
+{
+	char sql[200], hex[2 * CRYPTO_HASH_LEN + 1];
+
+	crypto_hex_encode(slice_make(h->audit_hash, CRYPTO_HASH_LEN), hex);
+	snprintf(sql, sizeof(sql),
+	        "SELECT encode(hash, 'hex') FROM holdfast.audit WHERE position = %" PRId64,
+	        h->audit_position);
+	ck_assert_str_eq(fx_sql(f->hub_url, sql), hex);
+}
+
+#define HEADS(condition) "SELECT " condition " FROM holdfast.heads"
+
+/* A first one, another after a change, none while nothing changes, a last one at the end; all of
+ * them in the file. */
+START_TEST(writes_heads)
+{
+	struct fx_store f;
+	struct device_record d;
+	struct head first, second, last;
+	char folder[128];
+
+	fx_database(&f);
+	fx_migrate(&f);
+	proof_folder(&f, folder);
+	start(&f);
+	ck_assert(fx_eventually(f.hub_url, HEADS("count(*) = 1"), 5000));
+	(void)poll(NULL, 0, 2500);
+	ck_assert_str_eq(fx_sql(f.hub_url, HEADS("count(*)")), "1");
+	fx_device(&f, "d", &d);
+	device_record_done(&d);
+	ck_assert(fx_eventually(f.hub_url, HEADS("count(*) = 2"), 5000));
+	fx_device(&f, "e", &d);
+	device_record_done(&d);
+	fx_close(&f);
+	ck_assert_str_eq(fx_sql(f.hub_url, HEADS("count(*)")), "3");
+	check_head(&f, 1, &first);
+	check_head(&f, 2, &second);
+	check_audit_of(&f, &first);
+	check_audit_of(&f, &second);
+	ck_assert_int_lt(first.audit_position, second.audit_position);
+	ck_assert_str_eq(fx_sql(f.hub_url,
+	                         HEADS("bool_and(head_id = 1 OR body LIKE '%previous ' ||"
+	                               " (SELECT encode(sha256(convert_to(p.body, 'UTF8')),"
+	                               " 'hex') FROM holdfast.heads p WHERE p.head_id ="
+	                               " heads.head_id - 1) || '%')")),
+	        "t");
+	ck_assert_int_eq(heads_file_last(folder, &last), 0);
+	ck_assert_int_eq(last.number, 3);
+	check_audit_of(&f, &last);
+	head_done(&first);
+	head_done(&second);
+	head_done(&last);
+}
+END_TEST
+
+static unsigned lines_in(const char *folder)
+{
+	char path[160];
+	unsigned n = 0;
+
+	snprintf(path, sizeof(path), "%s/" HEADS_FILE, folder);
+	FILE *file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	for (int c = fgetc(file); c != EOF; c = fgetc(file))
+		n += c == '\n';
+	ck_assert_int_eq(fclose(file), 0);
+	return n;
+}
+
+/* A hub that was away finds what another one wrote; what a crash left of a line goes. */
+START_TEST(catches_up_with_the_file)
+{
+	struct fx_store f;
+	struct head last;
+	char folder[128], path[160];
+
+	fx_database(&f);
+	fx_migrate(&f);
+	proof_folder(&f, folder);
+	start(&f);
+	fx_close(&f);
+	unsigned before = lines_in(folder);
+	snprintf(path, sizeof(path), "%s/" HEADS_FILE, folder);
+	FILE *file = fopen(path, "ae");
+	ck_assert_int_gt(fprintf(file, "{\"number\":77,\"bo"), 0);
+	ck_assert_int_eq(fclose(file), 0);
+	fx_sql(f.admin_url,
+	        "INSERT INTO holdfast.heads SELECT head_id + 1, at, replace(body, 'number ' ||"
+	        " head_id, 'number ' || head_id + 1), signature FROM holdfast.heads"
+	        " ORDER BY head_id DESC LIMIT 1");
+	ck_assert_int_eq(heads_file_last(folder, &last), 0);
+	int64_t number = last.number;
+	head_done(&last);
+	ck_assert_int_eq(mailbox_init(&f.box), 0);
+	start(&f);
+	fx_close(&f);
+	ck_assert_int_eq(heads_file_last(folder, &last), 0);
+	ck_assert_int_gt(last.number, number);
+	head_done(&last);
+	ck_assert_uint_gt(lines_in(folder), before);
+	ck_assert_uint_eq(lines_in(folder),
+	        (unsigned)strtoul(fx_sql(f.admin_url, HEADS("count(*)")), NULL, 10));
+}
+END_TEST
+
+FX_MAIN("proof", chains_the_audit_log, places_rows_itself, stays_whole_under_many_writers,
+        writes_heads, catches_up_with_the_file)
