@@ -219,12 +219,13 @@ void tokens_port(struct registry_store *port);
 /* documents.c, links.c */
 void documents_port(struct document_store *port);
 void links_port(struct document_store *port);
-/* query.c */
+/* query.c, query_about.c */
 int telemetry_query_run(void *ctx, const struct telemetry_query *q,
         int (*item)(const struct telemetry_item *it, void *arg), void *arg,
         struct telemetry_reach *ret_reach);
 int telemetry_days_run(void *ctx, uint64_t device_key, int64_t from_us, int64_t to_us,
         int (*day)(const struct telemetry_day *d, void *arg), void *arg);
+int telemetry_members_run(void *ctx, const char *group, uint64_t **ret, unsigned *ret_n);
 
 /* Symmetric keys of devices and access keys, wrapped: rows.c. */
 enum which_key { WHICH_PRIMARY = 1, WHICH_SECONDARY = 2 };

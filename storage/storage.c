@@ -404,8 +404,10 @@ struct registry_store storage_registry(struct storage *s)
 
 struct telemetry_query_store storage_query(struct storage *s)
 {
-	return (struct telemetry_query_store){
-	        .ctx = s, .query = telemetry_query_run, .days = telemetry_days_run};
+	return (struct telemetry_query_store){.ctx = s,
+	        .query = telemetry_query_run,
+	        .days = telemetry_days_run,
+	        .members = telemetry_members_run};
 }
 
 void storage_set_retention(struct storage *s, unsigned days)

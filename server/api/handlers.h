@@ -26,6 +26,8 @@ void api_proof_retention(struct api_call *c);
 void api_proof_key(struct api_call *c);
 void api_telemetry_query(struct api_call *c);
 void api_telemetry_latest(struct api_call *c);
+void api_telemetry_aggregate(struct api_call *c);
+void api_telemetry_stats(struct api_call *c);
 void api_module_create(struct api_call *c);
 void api_module_list(struct api_call *c);
 void api_module_get(struct api_call *c);

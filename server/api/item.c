@@ -90,6 +90,8 @@ int api_item_write(struct buf *out, const struct telemetry_item *it, int64_t age
 	char received[CLOCK_RFC3339_LEN];
 	int r = buf_printf(out, "{\"seq\":%" PRId64 ",\"receivedAt\":\"%s\"", it->seq,
 	        clock_rfc3339(it->received_us, received));
+	if (r == 0 && it->device.n > 0)
+		r = write_member(out, "deviceId", it->device);
 	if (r == 0 && it->corrupt) {
 		r = buf_append_str(out, ",\"error\":\"integrity check failed\"");
 	} else if (r == 0) {

@@ -79,6 +79,9 @@ struct telemetry_query_store {
 	 * same errors. */
 	int (*days)(void *ctx, uint64_t device_key, int64_t from_us, int64_t to_us,
 	        int (*day)(const struct telemetry_day *d, void *arg), void *arg);
+	/* The devices that somebody put into the group, malloc'ed. ERR_TOO_BIG: more than
+	 * TELEMETRY_GROUP_MAX; the same errors. */
+	int (*members)(void *ctx, const char *group, uint64_t **ret, unsigned *ret_n);
 };
 
 #endif
