@@ -290,7 +290,7 @@ static int open_storage(struct hub *hub, char *error)
 	        .url = c->database_url,
 	        .owner_url = c->database_owner_url[0] ? c->database_owner_url : c->database_url,
 	        .home = c->home,
-	        .master_key_file = c->secrets_master_key,
+	        .master_key = key_source_of(c),
 	        .owner_token_file = c->secrets_owner_token,
 	        .owner_connection_file = c->secrets_owner_connection,
 	        .connect_timeout_s = (unsigned)c->database_connect_timeout,
@@ -631,6 +631,7 @@ void hub_watch(struct hub *hub)
 {
 	uint64_t now = clock_ms();
 
+	storage_watch(hub->storage);
 	for (unsigned i = 0; i < hub->n_running; i++) {
 		uint64_t beat = loop_heartbeat_ms(hub->loops[i]);
 		uint64_t silent = watch_silent_ms(&hub->watches[i], beat, now);

@@ -15,6 +15,7 @@
 #include "server/config.h"
 #include "server/hub.h"
 #include "server/init.h"
+#include "server/limits.h"
 #include "storage/storage.h"
 
 #define EXIT_USAGE 2
@@ -143,7 +144,7 @@ static int cmd_rotate(const struct options *o)
 		return fail("OpenSSL does not start");
 	const struct storage_settings settings = {
 	        .owner_url = owner_url(cfg),
-	        .master_key_file = cfg->secrets_master_key,
+	        .master_key = key_source_of(cfg),
 	        .connect_timeout_s = (unsigned)cfg->database_connect_timeout,
 	};
 	return storage_rotate(&settings, say, error) < 0 ? fail(error) : 0;
@@ -169,6 +170,7 @@ static void block_signals(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGQUIT);
+	sigaddset(set, SIGCHLD); /* the process that keeps the keys: hub_watch sees to it */
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -193,7 +195,7 @@ static void supervise(struct hub *hub, const sigset_t *signals)
 		hub_watch(hub);
 		if (sig == SIGHUP)
 			hub_reload(hub);
-		else if (sig > 0)
+		else if (sig > 0 && sig != SIGCHLD)
 			return;
 	}
 }

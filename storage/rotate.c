@@ -21,7 +21,6 @@
 #define LOOK_MS 50
 #define SAY_MS 3000 /* who waits is told for whom */
 #define MAX_WALKS 100
-#define HEX_LEN (2 * CRYPTO_KEY_LEN)
 #define ID_TEXT_LEN (2 * KEYRING_ID_LEN + 1)
 #define STATEMENT_MS 60000
 
@@ -91,7 +90,7 @@ static int file_failed(struct rotate *r, const char *what, const char *path)
 
 static int name_files(struct rotate *r)
 {
-	const char *file = r->settings->master_key_file, *slash = strrchr(file, '/');
+	const char *file = r->settings->master_key.file, *slash = strrchr(file, '/');
 	int folder = slash ? (int)(slash - file) + 1 : 0;
 
 	r->file = file;
@@ -116,25 +115,36 @@ static int write_key(struct rotate *r, const char *path)
 {
 	_cleanup_close_ int fd = open(
 	        path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	uint8_t key[CRYPTO_KEY_LEN];
-	char line[HEX_LEN + 2];
+	char line[MASTER_KEY_LINE_MAX];
 
 	if (fd < 0)
 		return file_failed(r, "make", path);
-	crypto_random(key, sizeof(key));
-	crypto_hex_encode(slice_make(key, sizeof(key)), line);
-	line[HEX_LEN] = '\n';
-	ssize_t n = write(fd, line, HEX_LEN + 1);
-	crypto_wipe(key, sizeof(key));
+	int err = storage_make_master_key(&r->settings->master_key, line, r->error);
+	if (err < 0)
+		return err;
+	size_t length = strlen(line);
+	ssize_t n = write(fd, line, length);
 	crypto_wipe(line, sizeof(line));
-	if (n != HEX_LEN + 1 || fsync(fd) < 0)
+	if (n != (ssize_t)length || fsync(fd) < 0)
 		return file_failed(r, "write", path);
 	return 0;
+}
+
+/* Where commands print the master keys, others keep them. */
+static bool by_command(const struct rotate *r)
+{
+	const char *command = r->settings->master_key.command;
+
+	return command && command[0];
 }
 
 /* Whole or not at all: what a killed run left half is written over. */
 static int make_next(struct rotate *r)
 {
+	if (by_command(r))
+		return fail(r, ERR_NOT_FOUND,
+		        "secrets.master_key_next_command gives no next master key: make one, in "
+		        "the place where that finds it");
 	int err = write_key(r, r->made);
 
 	if (err == 0 && rename(r->made, r->next) < 0)
@@ -372,6 +382,13 @@ static int wrap(struct rotate *r)
 /* The next one becomes the current one, and the old one's file is gone. */
 static int put_in_place(struct rotate *r)
 {
+	char id[ID_TEXT_LEN];
+
+	if (by_command(r))
+		return fail(r, ERR_CONFLICT,
+		        "all is wrapped with the new master key %s: have "
+		        "secrets.master_key_command print it, then run this again",
+		        id_text(r->at.new_id, id));
 	if (rename(r->next, r->file) < 0)
 		return file_failed(r, "rename", r->next);
 	int err = sync_folder(r);
@@ -408,7 +425,8 @@ static void say_end(struct rotate *r)
 		        "were "
 		        "left as they are",
 		        (unsigned long long)r->count.altered);
-	tell(r, "back up %s, apart from the database", r->file);
+	if (!by_command(r))
+		tell(r, "back up %s, apart from the database", r->file);
 	tell(r,
 	        "backups of the database from before open with the old one, %s, alone: destroy "
 	        "every copy of it, and they are unreadable for good",
@@ -452,7 +470,7 @@ static int open_all(struct rotate *r)
 	const struct pg_use use = {
 	        .name = "holdfast rotate", .connect_timeout_s = r->settings->connect_timeout_s};
 	char why[160] = "";
-	int err = keyring_load(r->file, &r->keyring, r->error, STORAGE_ERROR_LEN);
+	int err = keyring_load(&r->settings->master_key, &r->keyring, r->error, STORAGE_ERROR_LEN);
 
 	if (err < 0)
 		return err;

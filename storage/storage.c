@@ -176,7 +176,7 @@ static int connect_and_check(
 			(void)FAIL(error, err,
 			        "the master key is being rotated, and the next one is not beside "
 			        "%s: copy it there, with .next behind its name",
-			        settings->master_key_file);
+			        settings->master_key.file);
 		else if (err < 0)
 			(void)FAIL(
 			        error, err, "the master keys cannot be compared: %s", pg.message);
@@ -227,7 +227,7 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->max_queued_age_s = settings->max_queued_age_s;
 	s->head_interval_s = settings->head_interval_s;
 	s->proof_folder = settings->proof_folder ? strdup(settings->proof_folder) : NULL;
-	make_hub_id(s, settings->home ? settings->home : settings->master_key_file);
+	make_hub_id(s, settings->home ? settings->home : settings->master_key.file);
 	if (s->url && s->owner_url && (s->proof_folder || !settings->proof_folder))
 		return s;
 	storage_free(s);
@@ -241,7 +241,7 @@ int storage_open(const struct storage_settings *settings, struct storage **ret,
 
 	if (!s)
 		return FAIL(error, ERR_NOMEM, "out of memory");
-	int err = keyring_load(settings->master_key_file, &s->keyring, error, STORAGE_ERROR_LEN);
+	int err = keyring_load(&settings->master_key, &s->keyring, error, STORAGE_ERROR_LEN);
 	if (err == 0)
 		err = connect_and_check(s, settings, error);
 	if (err == 0 && (err = make_threads(s)) < 0)
@@ -408,6 +408,11 @@ struct telemetry_query_store storage_query(struct storage *s)
 	        .query = telemetry_query_run,
 	        .days = telemetry_days_run,
 	        .members = telemetry_members_run};
+}
+
+void storage_watch(const struct storage *s)
+{
+	keyring_watch(s->keyring);
 }
 
 void storage_set_retention(struct storage *s, unsigned days)

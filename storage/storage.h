@@ -17,10 +17,19 @@
 
 struct storage;
 
+/* Where the master key comes from. What is NULL or empty is not there. */
+struct key_source {
+	const char *file; /* 64 hex digits; with a module, what its token encrypted */
+	const char *command, *next_command; /* instead of the file: print it, and the next one */
+	/* PKCS#11: a library, the label of a token, that of an AES key in it, the file of the PIN.
+	 */
+	const char *module, *token, *key, *pin_file;
+};
+
 struct storage_settings {
 	const char *url, *owner_url; /* libpq URLs; owner_url may equal url */
 	const char *home; /* which hub this is, with the machine's name; NULL: the next says it */
-	const char *master_key_file;
+	struct key_source master_key; /* without a home, its file tells hubs of one machine apart */
 	/* Read once, when the database is new: what `holdfast init` made. */
 	const char *owner_token_file, *owner_connection_file;
 	unsigned connect_timeout_s;
@@ -74,6 +83,13 @@ int storage_migrate(const char *owner_url, const char *hub_url, const char *dir,
 int storage_grant_reader(
         const char *owner_url, const char *role, char error[static STORAGE_ERROR_LEN]);
 
+/* Makes a new master key, as a line of text for the file of the source: encrypted by the token,
+ * where it has one, in which the AES key is made too if need be. 0; ERR_IO, ERR_INVALID with one
+ * line in error. ret_line is to be wiped. */
+#define MASTER_KEY_LINE_MAX 128
+int storage_make_master_key(const struct key_source *source,
+        char ret_line[static MASTER_KEY_LINE_MAX], char error[static STORAGE_ERROR_LEN]);
+
 /*
  * `holdfast rotate-master-key`: makes the next master key where it is not there yet, has every hub
  * that runs load it and wrap with it, wraps anew all that the old one wraps, and puts it in the
@@ -117,6 +133,9 @@ void storage_note_presence(struct storage *s, uint64_t device_key, bool connecte
 /* Somebody at that address was let in or was not: counted, written with others within seconds, best
  * effort. Any thread, never waits. */
 void storage_note_address(struct storage *s, const struct ip_addr *ip, bool allowed);
+
+/* Ends this process where the one that keeps the keys has ended: see keyring_watch. Main thread. */
+void storage_watch(const struct storage *s);
 
 struct storage_health {
 	bool lanes_up; /* every lane connected and none stuck in a commit for over 2 s */

@@ -243,7 +243,7 @@ static void fx_settings(struct fx_store *f)
 	f->settings = (struct storage_settings){
 	        .url = f->hub_url,
 	        .owner_url = f->owner_url,
-	        .master_key_file = f->files[0],
+	        .master_key.file = f->files[0],
 	        .owner_token_file = f->files[1],
 	        .owner_connection_file = f->files[2],
 	        .connect_timeout_s = 5,
