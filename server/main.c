@@ -23,6 +23,7 @@
 struct options {
 	const char *config_file;
 	bool check;
+	const char *export_to, *from, *heads; /* of verify */
 };
 
 static int fail(const char *text)
@@ -150,6 +151,33 @@ static int cmd_rotate(const struct options *o)
 	return storage_rotate(&settings, say, error) < 0 ? fail(error) : 0;
 }
 
+static int cmd_verify(const struct options *o)
+{
+	_cleanup_(config_unrefp) struct config *cfg = NULL;
+	char error[STORAGE_ERROR_LEN], kept[4200];
+	int status = load_settings(o, &cfg);
+
+	if (status)
+		return status;
+	if (o->from && o->export_to)
+		return usage_error("use of", "--from", "it does not go with --export");
+	if (!o->from && !owner_url(cfg)[0])
+		return fail("database.url is not set: give HOLDFAST_DATABASE_URL, or --from");
+	if (crypto_init() < 0)
+		return fail("OpenSSL does not start");
+	snprintf(kept, sizeof(kept), "%s/heads.ndjson", cfg->proof_folder);
+	const struct verify_settings settings = {
+	        .url = owner_url(cfg),
+	        .connect_timeout_s = (unsigned)cfg->database_connect_timeout,
+	        .export_to = o->export_to,
+	        .from = o->from,
+	        .heads_file = o->heads || o->from ? o->heads : kept,
+	        .heads_optional = !o->heads,
+	};
+	int err = storage_verify(&settings, say, error);
+	return err < 0 ? fail(error) : 0;
+}
+
 static int cmd_config(const struct options *o)
 {
 	_cleanup_(config_unrefp) struct config *cfg = NULL;
@@ -248,19 +276,29 @@ static int cmd_version(const struct options *o HF_UNUSED)
 
 static int cmd_help(const struct options *o);
 
+/* The options that a command takes; all take --config. */
+enum takes { TAKES_CONFIG, TAKES_CHECK, TAKES_VERIFY };
+
 static const struct command {
 	const char *name;
 	int (*run)(const struct options *o);
 	const char *text;
+	enum takes takes;
 } commands[] = {
-        {"serve", cmd_serve, "run the hub in the foreground"},
-        {"init", cmd_init, "make the home folder: certificates, keys, settings; never overwrites"},
-        {"migrate", cmd_migrate, "bring the database up to date"},
+        {"serve", cmd_serve, "run the hub in the foreground", TAKES_CONFIG},
+        {"init", cmd_init, "make the home folder: certificates, keys, settings; never overwrites",
+                TAKES_CONFIG},
+        {"migrate", cmd_migrate, "bring the database up to date", TAKES_CONFIG},
         {"rotate-master-key", cmd_rotate,
-                "replace the master key while the hub serves; killed, it is run again"},
-        {"config", cmd_config, "print every setting; --check only checks"},
-        {"version", cmd_version, "print the version"},
-        {"help", cmd_help, "print this text"},
+                "replace the master key while the hub serves; killed, it is run again",
+                TAKES_CONFIG},
+        {"verify", cmd_verify,
+                "check that nothing stored was altered, removed or cut off: the database, or an "
+                "export",
+                TAKES_VERIFY},
+        {"config", cmd_config, "print every setting; --check only checks", TAKES_CHECK},
+        {"version", cmd_version, "print the version", TAKES_CONFIG},
+        {"help", cmd_help, "print this text", TAKES_CONFIG},
 };
 
 static int cmd_help(const struct options *o HF_UNUSED)
@@ -268,24 +306,56 @@ static int cmd_help(const struct options *o HF_UNUSED)
 	puts("usage: holdfast COMMAND [--config FILE]\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		printf("  %-17s %s\n", commands[i].name, commands[i].text);
+	puts("\nverify --export DIR also writes all that it needs to DIR, verify --from DIR takes "
+	     "that in\nplace of the database; --heads FILE: signed heads that were kept "
+	     "elsewhere.");
 	puts("\nSettings: $HOLDFAST_HOME/holdfast.ini and HOLDFAST_* variables; "
 	     "see `holdfast config`.");
 	return 0;
 }
 
-static int parse_options(int argc, char **argv, bool may_check, struct options *o)
+static const char *const allowed[] = {
+        [TAKES_CONFIG] = "allowed is --config FILE",
+        [TAKES_CHECK] = "allowed are --config FILE and --check",
+        [TAKES_VERIFY] = "allowed are --config FILE, --export DIR, --from DIR and --heads FILE",
+};
+
+/* Where the value of an option goes; NULL: the command does not take it. */
+static const char **value_of(struct options *o, enum takes takes, const char *word)
+{
+	const struct {
+		const char *name, **value;
+		enum takes of;
+	} values[] = {
+	        {"--config", &o->config_file, takes},
+	        {"--export", &o->export_to, TAKES_VERIFY},
+	        {"--from", &o->from, TAKES_VERIFY},
+	        {"--heads", &o->heads, TAKES_VERIFY},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(values); i++)
+		if (values[i].of == takes && strcmp(word, values[i].name) == 0)
+			return values[i].value;
+	return NULL;
+}
+
+static int parse_options(int argc, char **argv, enum takes takes, struct options *o)
 {
 	for (int i = 2; i < argc; i++) {
-		if (strcmp(argv[i], "--config") == 0) {
-			if (++i == argc)
-				return usage_error("use of", "--config", "it takes a file");
-			o->config_file = argv[i];
-		} else if (may_check && strcmp(argv[i], "--check") == 0) {
+		const char **value = value_of(o, takes, argv[i]);
+
+		if (value) {
+			if (i + 1 == argc)
+				return usage_error("use of", argv[i],
+				        strcmp(argv[i], "--export") == 0 ||
+				                        strcmp(argv[i], "--from") == 0
+				                ? "it takes a folder"
+				                : "it takes a file");
+			*value = argv[++i];
+		} else if (takes == TAKES_CHECK && strcmp(argv[i], "--check") == 0) {
 			o->check = true;
 		} else {
-			return usage_error("word", argv[i],
-			        may_check ? "allowed are --config FILE and --check"
-			                  : "allowed is --config FILE");
+			return usage_error("word", argv[i], allowed[takes]);
 		}
 	}
 	return 0;
@@ -306,11 +376,12 @@ int main(int argc, char **argv)
 		word = "version";
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		if (strcmp(commands[i].name, word) == 0) {
-			int status = parse_options(argc, argv, commands[i].run == cmd_config, &o);
+			int status = parse_options(argc, argv, commands[i].takes, &o);
 
 			return status ? status : commands[i].run(&o);
 		}
 	}
 	return usage_error("command", word,
-	        "allowed are serve, init, migrate, rotate-master-key, config, version, help");
+	        "allowed are serve, init, migrate, rotate-master-key, verify, config, version, "
+	        "help");
 }

@@ -66,9 +66,6 @@ static const struct grant reader_grants[] = {
         {"SELECT", "holdfast.hubs"},
         {"SELECT", "holdfast.rotation"},
         {"SELECT", "holdfast.telemetry"},
-        {"SELECT", "holdfast.audit_head"},
-        {"SELECT", "holdfast.chains"},
-        {"SELECT", "holdfast.chain"},
 };
 
 /* What a role may have been given by an older version or by hand. */

@@ -10,7 +10,6 @@
 #include "policy/policy_store.h"
 #include "registry/registry_store.h"
 #include "server/api/audit_store.h"
-#include "server/api/proof_store.h"
 #include "server/api/telemetry_query_store.h"
 
 #define STORAGE_ERROR_LEN 256
@@ -101,6 +100,27 @@ int storage_make_master_key(const struct key_source *source,
 int storage_rotate(const struct storage_settings *settings, void (*say)(const char *line),
         char error[static STORAGE_ERROR_LEN]);
 
+/*
+ * `holdfast verify`: whether telemetry, chains, audit log and heads are what was written, as the
+ * database has them at one moment, or an export of it. say is told each finding (the first ones of
+ * many), then what was proved and what cannot be. 0; ERR_CORRUPT: something was altered, removed,
+ * inserted, reordered or cut off, or an export is not whole; ERR_UNAVAILABLE, ERR_IO, ERR_NOMEM: it
+ * could not be done; one line in error. Takes long, memory does not grow with the telemetry. Main
+ * thread.
+ */
+struct verify_settings {
+	const char *url; /* a role that may read all of it; not used where from is set */
+	unsigned connect_timeout_s;
+	const char *export_to; /* a folder to make, which from takes later; or NULL */
+	const char *from;      /* an export, in place of the database; or NULL */
+	/* Heads that were kept elsewhere, as in the home's file of heads; or NULL. optional: it
+	 * need not be there. */
+	const char *heads_file;
+	bool heads_optional;
+};
+int storage_verify(const struct verify_settings *settings, void (*say)(const char *line),
+        char error[static STORAGE_ERROR_LEN]);
+
 /* Connects once, checks schema version and master key (ERR_CONFLICT: the wrong key, a database that
  * is newer or older than the program), seeds a new database (the five access keys, the owner's
  * token). Starts no thread. Main thread. */
@@ -122,7 +142,6 @@ struct registry_store storage_registry(struct storage *s);
 struct telemetry_query_store storage_query(struct storage *s);
 struct policy_store storage_policy(struct storage *s);
 struct audit_store storage_audit(struct storage *s);
-struct proof_store storage_proof(struct storage *s);
 
 void storage_set_retention(struct storage *s, unsigned days);
 void storage_set_audit_retention(struct storage *s, unsigned days);
