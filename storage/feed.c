@@ -63,6 +63,11 @@ uint64_t feed_fresh_until(const struct feed *f)
 	return atomic_load(&f->fresh_until_ms);
 }
 
+bool feed_runs(const struct feed *f)
+{
+	return f->running;
+}
+
 uint64_t feed_epoch(const struct feed *f)
 {
 	return atomic_load(&f->epoch);
@@ -271,13 +276,17 @@ static int beat(struct feed *f)
 			return err;
 		hear_all(f);
 	}
+	/* Who waits to wrap (wraps_enter) goes on once this is done. */
+	err = follow_rotation(f);
+	if (err < 0)
+		return err;
 	f->last_good_us = pg_get_time(r, 0, 0);
 	set_fresh(f, sent + FRESH_MS);
 	if (sent >= f->lease_due_ms) {
 		f->lease_due_ms = sent + LEASE_BEAT_MS;
 		err = leases_beat(f->s, &f->pg);
 	}
-	return err < 0 ? err : follow_rotation(f);
+	return err;
 }
 
 /* Until the next heartbeat is due, or the connection is lost. */

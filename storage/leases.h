@@ -54,7 +54,8 @@ int leases_claim(struct storage *s, struct pg *pg, struct session_claim *c);
 
 /* ---- rotation.c: of the master key ---- */
 
-/* Whoever wraps for the database enters before, and leaves once it is written or given up: after
+/* Whoever wraps for the database enters before, which waits a moment
+ * while the feed is down, and leaves once it is written or given up: after
  * the other master key wraps, the command waits until nothing that the old one wrapped is on its
  * way. */
 struct wrap_turn {

@@ -198,6 +198,7 @@ void feed_join(struct feed *f);
 void feed_free(struct feed *f);
 uint64_t feed_fresh_until(const struct feed *f);
 uint64_t feed_epoch(const struct feed *f);
+bool feed_runs(const struct feed *f);
 
 int upkeep_new(struct storage *s, struct upkeep **ret);
 int upkeep_start(struct upkeep *u);

@@ -5,11 +5,30 @@
  */
 #include "storage/rotation.h"
 
+#include <poll.h>
+
 #include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
 
+#define FEED_MS 2000
+
 /* ---- calls that wrap ---- */
+
+/* A hub that was cut off may have missed that another key wraps by now: until the feed is back,
+ * which follows first, nothing is wrapped. Where it does not come back the call has no database
+ * either. */
+static void await_feed(const struct storage *s)
+{
+	uint64_t until = clock_ms() + FEED_MS;
+
+	if (!s->feed || !feed_runs(s->feed))
+		return;
+	for (uint64_t now = clock_ms();
+	        feed_fresh_until(s->feed) <= now && now < until && !pg_stop_due(&s->hurry);
+	        now = clock_ms())
+		(void)poll(NULL, 0, 5);
+}
 
 /* A call counts from before it wraps until its write is over, in the turn that it began in. Once a
  * new turn has begun and the old one's count is 0, nothing that was wrapped before is on its way.
@@ -18,6 +37,7 @@ struct wrap_turn wraps_enter(struct storage *s)
 {
 	struct wraps *w = &s->wraps;
 
+	await_feed(s);
 	for (;;) {
 		unsigned turn = atomic_load(&w->turn);
 
