@@ -126,6 +126,12 @@ int64_t fence_key(const char *hub_id);
  * sent off might commit after its messages were sent again. 0 or ERR_UNAVAILABLE. */
 int fence_raise(struct storage *s, const char *hub_id);
 
+/* ---- pooler.c ---- */
+
+/* ERR_CONFLICT: a pooler between here and the database lends connections by transaction;
+ * ERR_UNAVAILABLE; one line in error. */
+int pooler_check(struct storage *s, struct pg *pg, char error[static STORAGE_ERROR_LEN]);
+
 /* ---- grants.c, seed.c ---- */
 
 /* Gives role what the hub needs. 0 or pg_exec's error. */

@@ -166,7 +166,9 @@ static int connect_and_check(
 
 	if (pg_open(&pg, s->url, &use, why, sizeof(why)) < 0)
 		return FAIL(error, ERR_UNAVAILABLE, "the database cannot be reached: %s", why);
-	int err = storage_check_version(&pg, error);
+	int err = pooler_check(s, &pg, error);
+	if (err == 0)
+		err = storage_check_version(&pg, error);
 	if (err == 0)
 		err = seed_open(s, &pg, settings, error);
 	/* Before anything is wrapped. */

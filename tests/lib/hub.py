@@ -161,6 +161,25 @@ class Postgres:
         return [line.split("\x1f") for line in out.splitlines() if line]
 
 
+class Standby(Postgres):
+    """Follows a cluster until it is promoted; superuser connections alone until then."""
+
+    def __init__(self, primary):  # pylint: disable=super-init-not-called
+        self.folder = temp_folder("hfpg-")
+        self.data = os.path.join(self.folder, "data")
+        self.settings, self.running = [], False
+        subprocess.run(as_user() + [f"{PG_BIN}/pg_basebackup", "-h", primary.folder, "-U", "holdfast_owner",
+                                    "-D", self.data, "-R", "-X", "stream", "-c", "fast"],
+                       check=True, cwd="/")
+        with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf8") as conf:
+            conf.write(f"unix_socket_directories = '{self.folder}'\nsynchronous_standby_names = ''\n")
+        self.start()
+        atexit.register(self.stop, "immediate")
+
+    def promote(self):
+        self._ctl("-w", "promote")
+
+
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="utf8") as f:
