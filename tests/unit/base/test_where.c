@@ -181,5 +181,67 @@ START_TEST(paths_are_told)
 }
 END_TEST
 
-UNIT_MAIN("where", conditions_are_true_of, what_is_wrong_is_pointed_at, everything_is_bounded,
-        paths_are_told)
+static const struct {
+	const char *condition, *text;
+	bool truth;
+} payloads[] = {
+        {"$.t > 20 AND $.site = 'x'", "{\"t\":20.5,\"site\":\"x\"}", true},
+        {"$.t > 20", "{\"t\":\"20.5\"}", false},
+        {"$.t > 20", "{\"t\":20.5", false},
+        {"$.t = 2", " { \"s\" : \"}\\\"{,\" , \"t\" : 2 } ", true},
+        {"$.t = 2", "{\"t\":1,\"t\":2}", true},
+        {"$.t = 2", "{\"\\u0074\":2}", true},
+        {"$.t = 'a\"b'", "{\"t\":\"a\\\"b\"}", true},
+        {"$['a b'][1].c = -1e2", "{\"a b\":[{},{\"c\":-100}]}", true},
+        {"$[2] = null", "[1,2,null]", true},
+        {"$[3] = null", "[1,2,null]", false},
+        {"$ = 17", "17", true},
+        {"$", " true ", true},
+        {"$.a = {'b': [1]}", "{\"a\":{\"b\":[1]}}", true},
+        {"IS_DEFINED($.a) AND NOT IS_DEFINED($.b)", "{\"a\":{\"b\":[1]}}", true},
+        {"$.a IN [1, 2]", "{\"a\":2}", true},
+        {"NOT $.a = 1", "{}", false},
+        {"$.a = 1", "", false},
+        {"$.a = 1", "\xff", false},
+        {"a = 1", "{\"a\":1}", false},
+        {"$.n = 1", "{\"n\":1e400}", false},
+};
+
+START_TEST(texts_are_looked_into)
+{
+	for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
+		struct where *w = NULL;
+		struct where_error e;
+		ck_assert_int_eq(where_parse(slice_str(payloads[i].condition), &w, &e), 0);
+		ck_assert_msg(
+		        where_matches_text(w, slice_str(payloads[i].text)) == payloads[i].truth,
+		        "%s of %s", payloads[i].condition, payloads[i].text);
+		where_free(w);
+	}
+}
+END_TEST
+
+START_TEST(deep_texts_are_undefined)
+{
+	static char text[200000];
+	struct where *w = NULL;
+	struct where_error e;
+	double value = 7;
+	ck_assert_int_eq(where_parse(SLICE_LIT("IS_DEFINED($[0])"), &w, &e), 0);
+	memset(text, '[', sizeof(text) / 2);
+	memset(text + sizeof(text) / 2, ']', sizeof(text) / 2);
+	ck_assert(!where_matches_text(w, slice_make(text, sizeof(text))));
+	size_t at = sizeof(text) / 2 - 100;
+	ck_assert(where_matches_text(w, slice_make(text + at, 200)));
+	ck_assert(!where_number_text(w, slice_make(text + at, 200), &value));
+	ck_assert(value == 7);
+	where_free(w);
+	ck_assert_int_eq(where_parse(SLICE_LIT("$.a * 2 + $.b[0]"), &w, &e), 0);
+	ck_assert(where_number_text(w, SLICE_LIT("{\"b\":[0.5],\"a\":2}"), &value));
+	ck_assert(value == 4.5);
+	where_free(w);
+}
+END_TEST
+
+UNIT_MAIN("where", texts_are_looked_into, deep_texts_are_undefined, conditions_are_true_of,
+        what_is_wrong_is_pointed_at, everything_is_bounded, paths_are_told)
