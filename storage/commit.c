@@ -329,20 +329,42 @@ void lane_disconnect(struct lane *l)
 
 /* ---- before a batch: numbers and keys ---- */
 
-static void keep_keys(struct lane *l, const PGresult *r)
-{
-	for (int i = 0; i < PQntuples(r); i++) {
-		uint64_t device_key = (uint64_t)pg_get_i64(r, i, 0);
-		int64_t key_id = pg_get_i64(r, i, 1);
-		uint8_t key[CRYPTO_KEY_LEN];
+/* Up to KEYS_AT_ONCE rows: one round trip to the process that unwraps them. */
+#define KEYS_AT_ONCE 256
 
-		if (data_key_unwrap(l->s, device_key, key_id, pg_get_bytes(r, i, 2), key) == 0)
-			(void)dek_cache_put(&l->deks, device_key, key_id, key);
+static void keep_some_keys(struct lane *l, const PGresult *r, int first, int n)
+{
+	uint8_t keys[KEYS_AT_ONCE][CRYPTO_KEY_LEN];
+	struct wrap_item items[KEYS_AT_ONCE];
+
+	for (int i = 0; i < n; i++) {
+		struct slice wrapped = pg_get_bytes(r, first + i, 2);
+
+		if (wrapped.n != CRYPTO_KEY_LEN + WRAP_OVERHEAD)
+			wrapped.n = 0; /* refused by what follows */
+		items[i] = (struct wrap_item){.in = wrapped,
+		        .out = keys[i],
+		        .owner = data_key_owner((uint64_t)pg_get_i64(r, first + i, 0),
+		                pg_get_i64(r, first + i, 1))};
+	}
+	keyring_unwrap_many(l->s->keyring, items, (size_t)n);
+	for (int i = 0; i < n; i++) {
+		const struct wrap_owner *owner = &items[i].owner;
+
+		if (items[i].err == 0)
+			(void)dek_cache_put(
+			        &l->deks, owner->number, (int64_t)owner->which, keys[i]);
 		else
 			log_error("a data key in the database was altered",
-			        F_U64("deviceKey", device_key));
-		crypto_wipe(key, sizeof(key));
+			        F_U64("deviceKey", owner->number));
 	}
+	crypto_wipe(keys, sizeof(keys));
+}
+
+static void keep_keys(struct lane *l, const PGresult *r)
+{
+	for (int n = PQntuples(r), i = 0; i < n; i += KEYS_AT_ONCE)
+		keep_some_keys(l, r, i, n - i < KEYS_AT_ONCE ? n - i : KEYS_AT_ONCE);
 }
 
 /* The devices whose keys are not at hand. */

@@ -50,16 +50,35 @@ static int wrap(const struct storage *s, const struct wrap_owner *owner, const s
 	return err;
 }
 
-static int unwrap(const struct storage *s, const struct wrap_owner *owner, struct slice wrapped,
-        struct sym_key *ret)
+static bool may_be_wrapped(struct slice wrapped)
 {
-	ret->len = 0;
-	if (!wrapped.p)
-		return 0;
-	if (wrapped.n <= WRAP_OVERHEAD || wrapped.n > SYM_KEY_MAX + WRAP_OVERHEAD ||
-	        keyring_unwrap(s->keyring, owner, wrapped, ret->bytes) < 0)
-		return ERR_CORRUPT;
-	ret->len = (uint8_t)(wrapped.n - WRAP_OVERHEAD);
+	return !wrapped.p ||
+	        (wrapped.n > WRAP_OVERHEAD && wrapped.n <= SYM_KEY_MAX + WRAP_OVERHEAD);
+}
+
+/* Primary and secondary key, in one round trip; owner is that of the primary one. */
+static int unwrap_both(const struct storage *s, const struct wrap_owner *owner,
+        const struct slice wrapped[2], struct sym_key *const ret[2])
+{
+	struct wrap_item items[2];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		ret[i]->len = 0;
+		if (!may_be_wrapped(wrapped[i]))
+			return ERR_CORRUPT;
+		if (!wrapped[i].p)
+			continue;
+		items[n] = (struct wrap_item){
+		        .owner = *owner, .in = wrapped[i], .out = ret[i]->bytes};
+		items[n++].owner.which = i == 0 ? WHICH_PRIMARY : WHICH_SECONDARY;
+		ret[i]->len = (uint8_t)(wrapped[i].n - WRAP_OVERHEAD);
+	}
+	if (n > 0)
+		keyring_unwrap_many(s->keyring, items, n);
+	for (size_t i = 0; i < n; i++)
+		if (items[i].err < 0)
+			return ERR_CORRUPT;
 	return 0;
 }
 
@@ -159,9 +178,9 @@ static int read_device_columns(
 	ret->last_activity_us = time_or_zero(r, row, 15);
 	ret->parent_key = PQgetisnull(r, row, 16) ? 0 : (uint64_t)pg_get_i64(r, row, 16);
 	owner = device_key_owner(ret, WHICH_PRIMARY, name);
-	int err = unwrap(s, &owner, pg_get_bytes(r, row, 7), &ret->primary);
-	owner.which = WHICH_SECONDARY;
-	return err < 0 ? err : unwrap(s, &owner, pg_get_bytes(r, row, 8), &ret->secondary);
+	return unwrap_both(s, &owner,
+	        (struct slice[]){pg_get_bytes(r, row, 7), pg_get_bytes(r, row, 8)},
+	        (struct sym_key *[]){&ret->primary, &ret->secondary});
 }
 
 int device_read(const struct storage *s, const PGresult *r, int row, struct device_record *ret)
@@ -194,9 +213,9 @@ static int read_key_columns(
 	if (err < 0)
 		return err;
 	struct wrap_owner owner = access_key_owner(ret, WHICH_PRIMARY, name);
-	err = unwrap(s, &owner, pg_get_bytes(r, row, 3), &ret->primary);
-	owner.which = WHICH_SECONDARY;
-	return err < 0 ? err : unwrap(s, &owner, pg_get_bytes(r, row, 4), &ret->secondary);
+	return unwrap_both(s, &owner,
+	        (struct slice[]){pg_get_bytes(r, row, 3), pg_get_bytes(r, row, 4)},
+	        (struct sym_key *[]){&ret->primary, &ret->secondary});
 }
 
 int access_key_read(
