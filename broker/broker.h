@@ -137,6 +137,11 @@ void broker_identity_changed(struct broker *b, enum entity kind, struct slice id
 /* A generation of a device is gone: end its connections, forget sessions, commands and retained
  * messages. */
 void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key);
+/* What this generation of a device has published was erased: its retained messages, what waits of
+ * it in queues, its commands and its will, as far as they were received before before_us (wall
+ * clock), leave memory. It stays connected. */
+void broker_device_erased(
+        struct broker *b, struct slice id, uint64_t device_key, int64_t before_us);
 /* Changes may have been missed: ask for every session's principal again. */
 void broker_recheck_all(struct broker *b);
 

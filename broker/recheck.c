@@ -275,6 +275,36 @@ void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key)
 	}
 }
 
+/* ---- what a device said was erased ---- */
+
+struct erased_mail {
+	struct mail mail;
+	struct shard *shard;
+	uint64_t device_key;
+	int64_t before_us;
+};
+
+static void erased_arrived(struct mail *mail)
+{
+	struct erased_mail *m = container_of(mail, struct erased_mail, mail);
+
+	retained_forget(m->shard, m->device_key);
+	free(m);
+}
+
+void broker_device_erased(
+        struct broker *b, struct slice id HF_UNUSED, uint64_t device_key, int64_t before_us)
+{
+	for (unsigned i = 0; device_key && i < b->n; i++) {
+		struct erased_mail *m = mem_new(sizeof(*m));
+		m->mail.deliver = erased_arrived;
+		m->shard = &b->shards[i];
+		m->device_key = device_key;
+		m->before_us = before_us;
+		mail_send(b->shards[i].box, &m->mail);
+	}
+}
+
 /* ---- everybody ---- */
 
 struct all_mail {
