@@ -94,11 +94,20 @@ static const struct table tables[] = {
 
 /* ---- a page ---- */
 
+/* What of a page is wrapped, to be given away at once: the master keys are in another process. */
+struct page_items {
+	struct wrap_item item[PAGE_ROWS * WRAPPED_MAX];
+	struct owner_name name[PAGE_ROWS * WRAPPED_MAX];
+	uint8_t out[PAGE_ROWS * WRAPPED_MAX][WRAP_MAX];
+	unsigned n;
+};
+
 struct page {
 	const struct table *table;
 	struct pg *pg;
 	const struct keyring *keyring;
 	struct rewrap_count *count;
+	struct page_items *items;
 	struct buf last; /* the key of the last row that was seen, as text or 8 bytes */
 	struct buf key, old[WRAPPED_MAX], fresh[WRAPPED_MAX];
 	uint32_t n;
@@ -126,35 +135,56 @@ static int note_last(struct page *p, const PGresult *r)
 	return err < 0 ? err : buf_append(&p->last, "", 1);
 }
 
+/* A row whose owner makes no sense is wrapped for nobody: it does not open. */
+static void add_item(struct page *p, const PGresult *r, int row, unsigned column)
+{
+	struct page_items *all = p->items;
+	struct wrap_item *item = &all->item[all->n];
+
+	*item = (struct wrap_item){
+	        .in = pg_get_bytes(r, row, 1 + (int)column), .out = all->out[all->n]};
+	if (p->table->owner(
+	            r, row, (enum which_key)(column + 1), &all->name[all->n], &item->owner) < 0)
+		item->owner = (struct wrap_owner){.purpose = "nobody"};
+	if (item->in.n < WRAP_OVERHEAD || item->in.n > WRAP_MAX)
+		item->in = SLICE_LIT("");
+	all->n++;
+}
+
+static void rewrap_page(struct page *p, const PGresult *r)
+{
+	p->items->n = 0;
+	for (int row = 0; row < PQntuples(r); row++)
+		for (unsigned i = 0; i < WRAPPED_MAX; i++)
+			if (!PQgetisnull(r, row, 1 + (int)i))
+				add_item(p, r, row, i);
+	keyring_rewrap_many(p->keyring, p->items->item, p->items->n);
+}
+
 struct rewrapped {
-	uint8_t bytes[WRAPPED_MAX][WRAP_MAX];
 	struct slice old[WRAPPED_MAX], fresh[WRAPPED_MAX];
 	bool changed;
 };
 
-/* 0; ERR_CORRUPT: somebody altered the row, which then stays as it is. */
-static int rewrap_row(const struct page *p, const PGresult *r, int row, struct rewrapped *ret)
+/* The row's items, from *at on. 0; ERR_CORRUPT: somebody altered the row, which then stays as it
+ * is. */
+static int take_row(
+        const struct page *p, const PGresult *r, int row, unsigned *at, struct rewrapped *ret)
 {
-	for (unsigned i = 0; i < WRAPPED_MAX; i++) {
-		struct owner_name name;
-		struct wrap_owner owner;
-		bool changed = false;
+	int err = 0;
 
-		ret->old[i] = ret->fresh[i] = pg_get_bytes(r, row, 1 + (int)i);
-		if (!ret->old[i].p)
+	for (unsigned i = 0; i < WRAPPED_MAX; i++) {
+		ret->old[i] = ret->fresh[i] = slice_make(NULL, 0);
+		if (PQgetisnull(r, row, 1 + (int)i))
 			continue;
-		if (ret->old[i].n < WRAP_OVERHEAD || ret->old[i].n > WRAP_MAX)
-			return ERR_CORRUPT;
-		int err = p->table->owner(r, row, (enum which_key)(i + 1), &name, &owner);
+		const struct wrap_item *item = &p->items->item[(*at)++];
+		ret->old[i] = item->in;
+		ret->fresh[i] = slice_make(item->out, item->in.n);
+		ret->changed |= item->changed;
 		if (err == 0)
-			err = keyring_rewrap(
-			        p->keyring, &owner, ret->old[i], ret->bytes[i], &changed);
-		if (err < 0)
-			return err;
-		ret->fresh[i] = slice_make(ret->bytes[i], ret->old[i].n);
-		ret->changed |= changed;
+			err = item->err;
 	}
-	return 0;
+	return err;
 }
 
 static int put(struct buf *b, struct slice s)
@@ -191,12 +221,14 @@ static int start_arrays(struct page *p)
 static int fill(struct page *p, const PGresult *r)
 {
 	int err = start_arrays(p);
+	unsigned at = 0;
 
+	rewrap_page(p, r);
 	for (int row = 0; err == 0 && row < PQntuples(r); row++) {
 		struct rewrapped w = {0};
 
 		p->count->seen++;
-		err = rewrap_row(p, r, row, &w);
+		err = take_row(p, r, row, &at, &w);
 		if (err == ERR_CORRUPT) {
 			if (p->count->altered++ < ALTERED_SHOWN)
 				log_error("a wrapped key in the database was altered: it stays as "
@@ -289,14 +321,17 @@ static void page_done(struct page *p)
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		buf_free(all[i]);
+	free(p->items);
 }
 
-static void page_init(struct page *p)
+static int page_init(struct page *p)
 {
 	struct buf *all[] = {&p->last, &p->key, &p->old[0], &p->old[1], &p->fresh[0], &p->fresh[1]};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		buf_init(all[i], PAGE_BYTES);
+	p->items = malloc(sizeof(*p->items));
+	return p->items ? 0 : ERR_NOMEM;
 }
 
 /* ---- the hub's own keys ---- */
@@ -374,8 +409,9 @@ int rewrap_all(struct pg *owner, const struct keyring *k, struct rewrap_count *c
 	for (size_t i = 0; err == 0 && i < ARRAY_LEN(tables); i++) {
 		struct page p = {.table = &tables[i], .pg = owner, .keyring = k, .count = count};
 
-		page_init(&p);
-		err = walk(&p);
+		err = page_init(&p);
+		if (err == 0)
+			err = walk(&p);
 		page_done(&p);
 	}
 	return err;
