@@ -403,6 +403,7 @@ static int make_rooms(struct hub *hub)
 	        .device_inflight = (unsigned)hub->cfg->https_device_inflight,
 	        .four_eyes = hub->cfg->policy_four_eyes,
 	        .workers = HUB_API_WORKERS,
+	        .streams = (unsigned)hub->cfg->https_streams,
 	        .loops = hub->n_loops,
 	        .version = HOLDFAST_VERSION,
 	});

@@ -36,7 +36,8 @@ struct api_deps {
 	unsigned device_inflight; /* https.device_inflight */
 	bool four_eyes;           /* policy.four_eyes */
 	unsigned workers;
-	unsigned loops; /* event loops that requests may come from; 0: not known */
+	unsigned streams; /* https.streams: open at once */
+	unsigned loops;   /* event loops that requests may come from; 0: not known */
 	const char *version;
 };
 

@@ -23,6 +23,8 @@ void api_device_regenerate(struct api_call *c);
 void api_audit_list(struct api_call *c);
 void api_telemetry_query(struct api_call *c);
 void api_telemetry_latest(struct api_call *c);
+void api_telemetry_stream(struct api_call *c);
+void api_telemetry_tail(struct api_call *c);
 void api_telemetry_aggregate(struct api_call *c);
 void api_telemetry_stats(struct api_call *c);
 void api_module_create(struct api_call *c);

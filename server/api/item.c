@@ -16,10 +16,10 @@ static int write_member(struct buf *out, const char *name, struct slice text)
 	return text.p ? json_append_string(out, text) : buf_append_str(out, "null");
 }
 
-static int write_properties(struct buf *out, const struct api_bag *bag)
+int api_item_properties(struct buf *out, const struct api_bag *bag)
 {
 	const char *comma = "";
-	int r = buf_append_str(out, ",\"properties\":{");
+	int r = buf_append_byte(out, '{');
 	for (size_t i = 0; r == 0 && i < bag->n; i++) {
 		const struct api_bag_entry *e = &bag->entries[i];
 		if (e->hidden)
@@ -71,7 +71,9 @@ static int write_message(
 	if (r == 0)
 		r = write_member(out, "contentEncoding", bag->content_encoding);
 	if (r == 0)
-		r = write_properties(out, bag);
+		r = buf_append_str(out, ",\"properties\":");
+	if (r == 0)
+		r = api_item_properties(out, bag);
 	return r == 0 ? write_payload(out, it->payload) : r;
 }
 

@@ -17,6 +17,7 @@ static struct api_call *pop(struct api_pool *p, bool *ret_stopping)
 		if (!p->head)
 			p->tail = &p->head;
 		p->queued--;
+		p->busy++;
 	}
 	*ret_stopping = p->stopping;
 	pthread_mutex_unlock(&p->mutex);
@@ -29,33 +30,34 @@ static void *worker(void *arg)
 	struct api_call *c;
 	bool stopping;
 	while ((c = pop(p, &stopping)) != NULL) {
-		if (stopping)
-			api_call_problem(c, API_PROBLEM_UNAVAILABLE, "the hub is stopping");
-		else
-			api_call_run(c);
-		api_call_finish(c);
+		p->run(c, stopping);
+		pthread_mutex_lock(&p->mutex);
+		p->busy--;
+		pthread_mutex_unlock(&p->mutex);
 	}
 	mail_flush();
 	crypto_thread_done();
 	return NULL;
 }
 
-static int start_threads(struct api_pool *p, unsigned n)
+static int start_threads(struct api_pool *p, const char *name)
 {
-	for (; p->n_threads < n; p->n_threads++) {
+	for (; p->n_threads < p->capacity; p->n_threads++) {
 		pthread_t *t = &p->threads[p->n_threads];
 		if (pthread_create(t, NULL, worker, p) != 0)
 			return ERR_NOMEM;
-		pthread_setname_np(*t, "api");
+		pthread_setname_np(*t, name);
 	}
 	return 0;
 }
 
-int api_pool_start(struct api_pool *p, unsigned n)
+int api_pool_start(struct api_pool *p, const char *name, unsigned n, unsigned waiting_max,
+        void (*run)(struct api_call *c, bool stopping))
 {
-	*p = (struct api_pool){.tail = &p->head};
 	if (n == 0)
 		n = 1;
+	*p = (struct api_pool){
+	        .tail = &p->head, .capacity = n, .waiting_max = waiting_max, .run = run};
 	p->threads = calloc(n, sizeof(*p->threads));
 	if (!p->threads)
 		return ERR_NOMEM;
@@ -65,7 +67,7 @@ int api_pool_start(struct api_pool *p, unsigned n)
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
-	int r = start_threads(p, n);
+	int r = start_threads(p, name);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0) {
 		api_pool_stop(p);
@@ -77,7 +79,7 @@ int api_pool_start(struct api_pool *p, unsigned n)
 bool api_pool_push(struct api_pool *p, struct api_call *c)
 {
 	pthread_mutex_lock(&p->mutex);
-	bool taken = !p->stopping && p->queued < API_QUEUE_MAX;
+	bool taken = !p->stopping && p->queued < p->waiting_max + p->capacity - p->busy;
 	if (taken) {
 		c->next = NULL;
 		*p->tail = c;

@@ -215,6 +215,7 @@ HF_UNUSED static void hub_start(void)
 	        .device_body_bytes = 262144,
 	        .device_inflight = 4,
 	        .workers = 4,
+	        .streams = 2,
 	        .loops = 2,
 	        .version = "1.2.3",
 	};

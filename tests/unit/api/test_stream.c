@@ -1,0 +1,2 @@
+/* Stored messages as lines and as events. */
+#include "tests/unit/api/hub.h"
