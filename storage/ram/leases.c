@@ -79,3 +79,20 @@ bool ram_session_move(struct ram_store *s, const char *client_id, bool elsewhere
 	pthread_mutex_unlock(&s->mutex);
 	return moved;
 }
+
+uint64_t ram_session_of(struct ram_store *s, const char *client_id, struct slice *ret_key)
+{
+	uint64_t id = 0;
+
+	pthread_mutex_lock(&s->mutex);
+	for (size_t i = 0; i < s->sessions.n; i++) {
+		const struct ram_session *x = AT(sessions, ram_session, i);
+
+		if (!slice_eq_str(slice_from(x->row.key, x->row.client_id_off), client_id))
+			continue;
+		id = x->id;
+		*ret_key = x->row.key;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	return id;
+}

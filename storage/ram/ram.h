@@ -44,6 +44,9 @@ void ram_refuse_kept(struct ram_store *s, unsigned n, int err);
 void ram_share(struct ram_store *s);
 /* Another hub has the session of that client id, or this one. Whether that is new. */
 bool ram_session_move(struct ram_store *s, const char *client_id, bool elsewhere);
+/* The id and key of the session of that client id; 0: there is none. The key lives as long as it.
+ */
+uint64_t ram_session_of(struct ram_store *s, const char *client_id, struct slice *ret_key);
 /* A device (generation) was deleted. */
 void ram_device_gone(struct ram_store *s, uint64_t device_key);
 /* The next n rows are answered with err and not kept. */
