@@ -265,6 +265,10 @@ static void hub_readiness(void *ctx, struct api_readiness *ret)
 		ret->reasons[ret->n_reasons++] = "the database does not take batches";
 	if (!health.feed_fresh)
 		ret->reasons[ret->n_reasons++] = "the change feed is down";
+	if (health.space_out)
+		ret->reasons[ret->n_reasons++] = "the disk or the database is nearly full";
+	else if (health.space_low)
+		ret->warnings[ret->n_warnings++] = "the disk or the database fills up";
 	if (health.one_role)
 		ret->warnings[ret->n_warnings++] =
 		        "database.url and database.owner_url are one role";
@@ -301,6 +305,10 @@ static int open_storage(struct hub *hub, char *error)
 	        .retention_days = (unsigned)c->telemetry_retention_days,
 	        .audit_days = (unsigned)c->audit_retention_days,
 	        .proof_folder = c->proof_folder,
+	        .disk_path = c->storage_disk_path[0] ? c->storage_disk_path : NULL,
+	        .disk_slow_percent = (unsigned)c->storage_disk_slow_percent,
+	        .disk_stop_percent = (unsigned)c->storage_disk_stop_percent,
+	        .max_bytes = (uint64_t)c->storage_max_bytes,
 	        .head_interval_s = (unsigned)c->proof_head_interval,
 	        .max_queued_age_s = (uint64_t)c->mqtt_max_queued_age,
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,

@@ -14,6 +14,7 @@
 #define STUCK_MS 2000
 /* Batches of one lane begin at least this far apart while that makes them larger: a commit costs
  * the same for one row as for ten. */
+#define SLOW_US 250000 /* the same while the disk fills up */
 #define PACE_US 3000
 #define PACE_GAIN 2  /* requests that have to come in a wait to make it worth while */
 #define PACE_REST 64 /* batches that are not held back after a wait that was not */
@@ -362,9 +363,10 @@ static void idle(struct lane *l)
  */
 static void pace(struct lane *l)
 {
-	uint64_t now = clock_us(), due = l->started_us + PACE_US;
+	bool slow = atomic_load(&l->s->space.state) != SPACE_ENOUGH;
+	uint64_t now = clock_us(), due = l->started_us + (slow ? SLOW_US : PACE_US);
 
-	if (l->pace_rest > 0) {
+	if (l->pace_rest > 0 && !slow) {
 		l->pace_rest--;
 	} else if (now < due && !atomic_load(&l->s->stop.stopping)) {
 		uint64_t before = l->taken;

@@ -61,6 +61,17 @@ struct wraps {
 	bool told;                  /* that the next master key is lacking; the feed's */
 };
 
+/* How much room there is (space.c): batches slow down, then messages are refused. */
+enum space_state { SPACE_ENOUGH, SPACE_SLOW, SPACE_STOP };
+struct space {
+	_Atomic enum space_state state; /* upkeep's to set */
+	char *path;                     /* on the disk that is watched; NULL: none is */
+	unsigned slow_percent, stop_percent;
+	uint64_t max_bytes; /* of the database; 0: any */
+	/* Upkeep's. */
+	uint64_t bytes, size_due_ms;
+};
+
 struct storage {
 	char *url, *owner_url;
 	unsigned connect_timeout_s, batch_rows, lookup_ms;
@@ -69,8 +80,9 @@ struct storage {
 	struct wraps wraps;
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
-	char *proof_folder;                          /* NULL: heads are not copied to a file */
-	unsigned head_interval_s;                    /* 0: no heads */
+	char *proof_folder;       /* NULL: heads are not copied to a file */
+	unsigned head_interval_s; /* 0: no heads */
+	struct space space;
 	_Atomic unsigned retention_days, audit_days; /* audit_days 0: for good */
 	_Atomic uint64_t max_queued_age_s;           /* 0: none */
 	_Atomic size_t backlog_bytes;                /* handed over and not answered */

@@ -228,9 +228,14 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->audit_days = settings->audit_days;
 	s->max_queued_age_s = settings->max_queued_age_s;
 	s->head_interval_s = settings->head_interval_s;
+	s->space.path = settings->disk_path ? strdup(settings->disk_path) : NULL;
+	s->space.slow_percent = settings->disk_slow_percent;
+	s->space.stop_percent = settings->disk_stop_percent;
+	s->space.max_bytes = settings->max_bytes;
 	s->proof_folder = settings->proof_folder ? strdup(settings->proof_folder) : NULL;
 	make_hub_id(s, settings->home ? settings->home : settings->master_key.file);
-	if (s->url && s->owner_url && (s->proof_folder || !settings->proof_folder))
+	if (s->url && s->owner_url && (s->proof_folder || !settings->proof_folder) &&
+	        (s->space.path || !settings->disk_path))
 		return s;
 	storage_free(s);
 	return NULL;
@@ -323,6 +328,7 @@ void storage_free(struct storage *s)
 	free(s->url);
 	free(s->owner_url);
 	free(s->proof_folder);
+	free(s->space.path);
 	free(s);
 }
 
@@ -444,6 +450,8 @@ void storage_health(struct storage *s, struct storage_health *ret)
 	        .feed_fresh = feed_fresh_until(s->feed) > clock_ms(),
 	        .one_role = s->one_role,
 	        .maintenance_ok = upkeep_healthy(s->upkeep),
+	        .space_low = atomic_load(&s->space.state) >= SPACE_SLOW,
+	        .space_out = atomic_load(&s->space.state) >= SPACE_STOP,
 	};
 
 	for (unsigned i = 0; i < s->n_lanes; i++)

@@ -35,8 +35,11 @@ struct storage_settings {
 	unsigned lanes, batch_rows;
 	size_t batch_bytes, queue_bytes;
 	unsigned retention_days;
-	unsigned audit_days;       /* rows of the audit log are kept; 0: for good */
-	const char *proof_folder;  /* where signed heads are copied to; NULL: nowhere */
+	unsigned audit_days;      /* rows of the audit log are kept; 0: for good */
+	const char *proof_folder; /* where signed heads are copied to; NULL: nowhere */
+	const char *disk_path;    /* on the disk of the database; NULL: it is not watched */
+	unsigned disk_slow_percent, disk_stop_percent; /* free: batches slow down, messages stop */
+	uint64_t max_bytes;                            /* of the database; 0: any */
 	unsigned head_interval_s;  /* between signed heads; 0: none are written */
 	uint64_t max_queued_age_s; /* of queued messages; 0: none */
 	unsigned lookup_ms;
@@ -161,6 +164,8 @@ struct storage_health {
 	bool feed_fresh;
 	bool one_role;       /* database.url and owner_url are one role: a warning */
 	bool maintenance_ok; /* partitions exist ahead of time */
+	bool space_low;      /* batches are slowed down, or messages refused */
+	bool space_out;      /* messages are refused */
 };
 void storage_health(struct storage *s, struct storage_health *ret); /* any thread */
 

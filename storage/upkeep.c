@@ -11,6 +11,7 @@
 #include "storage/addresses.h"
 #include "storage/audit.h"
 #include "storage/heads.h"
+#include "storage/space.h"
 
 #define TURN_MS 1000
 #define HUBS_MS 10000
@@ -402,8 +403,11 @@ static void turn(struct upkeep *u)
 	}
 	if (leases_take(u->s, false) < 0)
 		log_debug("what dead hubs left waits for the database");
-	if (pool_take(u->s, &pg) < 0)
+	if (pool_take(u->s, &pg) < 0) {
+		space_turn(u->s, NULL);
 		return;
+	}
+	space_turn(u->s, &pg);
 	/* First that what a former process noted is void, then what this one knows. */
 	int err = 0;
 	if (now >= u->seen_due_ms) {
