@@ -1,8 +1,8 @@
 /*
- * A pooler in front of the database: the hub's connections have locks, notifications and settings of
- * their own, so each needs a connection of the server's for as long as it stands. A pooler that lends
- * one for a transaction only (pgbouncer's pool_mode = transaction) would lose all of that without a
- * word; it is found out before anything relies on it.
+ * A pooler in front of the database: the hub's connections have locks, notifications and settings
+ * of their own, so each needs a connection of the server's for as long as it stands. A pooler that
+ * lends one for a transaction only (pgbouncer's pool_mode = transaction) would lose all of that
+ * without a word; it is found out before anything relies on it.
  */
 #include <stdio.h>
 
@@ -90,7 +90,8 @@ int pooler_check(struct storage *s, struct pg *pg, char error[static STORAGE_ERR
 		        why[0] ? why : pg->message);
 	else if (!apart)
 		snprintf(error, STORAGE_ERROR_LEN,
-		        "database.url leads through a pooler that lends connections by transaction: "
+		        "database.url leads through a pooler that lends connections by "
+		        "transaction: "
 		        "it must keep one for as long as the hub does (pgbouncer: "
 		        "pool_mode = session)");
 	return err < 0 ? err : apart ? 0 : ERR_CONFLICT;
