@@ -66,6 +66,11 @@ static const struct grant reader_grants[] = {
         {"SELECT", "holdfast.hubs"},
         {"SELECT", "holdfast.rotation"},
         {"SELECT", "holdfast.telemetry"},
+        {"SELECT", "holdfast.audit_head"},
+        {"SELECT", "holdfast.chains"},
+        {"SELECT", "holdfast.chain"},
+        {"SELECT", "holdfast.heads"},
+        {"SELECT", "holdfast.retention_records"},
 };
 
 /* What a role may have been given by an older version or by hand. */
