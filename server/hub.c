@@ -292,6 +292,7 @@ static int open_storage(struct hub *hub, char *error)
 	const struct config *c = hub->cfg;
 	struct storage_settings settings = {
 	        .url = c->database_url,
+	        .replica_url = c->database_replica_url,
 	        .owner_url = c->database_owner_url[0] ? c->database_owner_url : c->database_url,
 	        .home = c->home,
 	        .master_key = key_source_of(c),

@@ -73,7 +73,7 @@ struct space {
 };
 
 struct storage {
-	char *url, *owner_url;
+	char *url, *owner_url, *replica_url /* may be NULL */;
 	unsigned connect_timeout_s, batch_rows, lookup_ms;
 	size_t batch_bytes;
 	struct keyring *keyring;
@@ -90,7 +90,7 @@ struct storage {
 	struct pg_stop quit;  /* of the other threads, once the lanes have ended */
 	struct pg_stop hurry; /* of calls that block */
 	struct storage_changes changes;
-	struct pool pool;
+	struct pool pool, replica;
 	unsigned n_lanes;
 	struct lane *lanes[MAX_LANES];
 	struct reader *readers[READERS];
@@ -106,6 +106,9 @@ struct storage {
 /* Takes a connection of the hub's role, making one if there is none; 0 or ERR_UNAVAILABLE. */
 int pool_take(struct storage *s, struct pg *ret);
 void pool_give(struct storage *s, struct pg *pg);
+/* The same of the replica, for reading messages. ERR_NOT_FOUND: there is none. */
+int pool_take_replica(struct storage *s, struct pg *ret);
+void pool_give_replica(struct storage *s, struct pg *pg);
 /* One statement on a connection of the pool: pg_exec's results. */
 int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret);
 

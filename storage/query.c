@@ -304,11 +304,49 @@ static int run(struct reading *rd, struct telemetry_reach *ret_reach)
 	return err > 0 ? 0 : err;
 }
 
+static int run_on(struct reading *rd, struct telemetry_reach *ret_reach)
+{
+	buf_init(&rd->plain, PLAIN_CAP);
+	buf_init(&rd->devices, PG_ARRAY_HEAD + 12 * (size_t)TELEMETRY_GROUP_MAX);
+	read_keys_init(&rd->keys, rd->s);
+	query_walk_init(&rd->walk, rd->q, clock_wall_us());
+	int err = run(rd, ret_reach);
+	held_clear(&rd->held);
+	read_keys_done(&rd->keys);
+	buf_wipe(&rd->plain);
+	buf_free(&rd->devices);
+	return err;
+}
+
+/* False: nothing was given, the primary is to be asked. */
+static bool run_on_replica(struct reading *rd, struct telemetry_reach *ret_reach, int *ret)
+{
+	if (pool_take_replica(rd->s, &rd->pg) < 0)
+		return false;
+	*ret = run_on(rd, ret_reach);
+	pool_give_replica(rd->s, &rd->pg);
+	rd->pg = (struct pg){0};
+	rd->asked = 0;
+	return *ret != ERR_UNAVAILABLE || rd->rows > 0;
+}
+
+static int run_on_primary(struct reading *rd, struct telemetry_reach *ret_reach)
+{
+	int err = pool_take(rd->s, &rd->pg);
+
+	if (err < 0)
+		return err;
+	err = run_on(rd, ret_reach);
+	pool_give(rd->s, &rd->pg); /* one with rows left in it is closed there */
+	return err;
+}
+
 int telemetry_query_run(void *ctx, const struct telemetry_query *q,
         int (*item)(const struct telemetry_item *it, void *arg), void *arg,
         struct telemetry_reach *ret_reach)
 {
 	struct reading *rd = calloc(1, sizeof(*rd));
+	int err = 0;
 
 	if (!rd)
 		return ERR_NOMEM;
@@ -317,21 +355,8 @@ int telemetry_query_run(void *ctx, const struct telemetry_query *q,
 	rd->item = item;
 	rd->arg = arg;
 	rd->begun_ms = clock_ms();
-	int err = pool_take(rd->s, &rd->pg);
-	if (err < 0) {
-		free(rd);
-		return err;
-	}
-	buf_init(&rd->plain, PLAIN_CAP);
-	buf_init(&rd->devices, PG_ARRAY_HEAD + 12 * (size_t)TELEMETRY_GROUP_MAX);
-	read_keys_init(&rd->keys, rd->s);
-	query_walk_init(&rd->walk, q, clock_wall_us());
-	err = run(rd, ret_reach);
-	held_clear(&rd->held);
-	read_keys_done(&rd->keys);
-	buf_wipe(&rd->plain);
-	buf_free(&rd->devices);
-	pool_give(rd->s, &rd->pg); /* one with rows left in it is closed there */
+	if (!run_on_replica(rd, ret_reach, &err))
+		err = run_on_primary(rd, ret_reach);
 	free(rd);
 	return err;
 }

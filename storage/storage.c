@@ -21,7 +21,7 @@
 
 /* ---- connections for calls that block ---- */
 
-int pool_take(struct storage *s, struct pg *ret)
+static int take_from(struct storage *s, struct pool *pool, const char *url, struct pg *ret)
 {
 	const struct pg_use use = {.name = "holdfast api",
 	        .connect_timeout_s = s->connect_timeout_s,
@@ -29,11 +29,11 @@ int pool_take(struct storage *s, struct pg *ret)
 	struct pg pg = {.stop = &s->hurry};
 
 	for (;;) {
-		pthread_mutex_lock(&s->pool.mutex);
-		bool found = s->pool.n > 0;
+		pthread_mutex_lock(&pool->mutex);
+		bool found = pool->n > 0;
 		if (found)
-			pg = s->pool.idle[--s->pool.n];
-		pthread_mutex_unlock(&s->pool.mutex);
+			pg = pool->idle[--pool->n];
+		pthread_mutex_unlock(&pool->mutex);
 		if (!found)
 			break;
 		if (pg_alive(&pg)) {
@@ -42,24 +42,44 @@ int pool_take(struct storage *s, struct pg *ret)
 		}
 		pg_close(&pg);
 	}
-	int err = pg_open(&pg, s->url, &use, NULL, 0);
+	int err = pg_open(&pg, url, &use, NULL, 0);
 	if (err == 0)
 		*ret = pg;
 	return err;
 }
 
-void pool_give(struct storage *s, struct pg *pg)
+static void give_to(struct pool *pool, struct pg *pg)
 {
 	/* One that was left in a transaction or in the middle of a result is not used again. */
 	bool clean = pg->conn && PQtransactionStatus(pg->conn) == PQTRANS_IDLE;
 
-	pthread_mutex_lock(&s->pool.mutex);
-	if (clean && s->pool.n < POOL_SIZE) {
-		s->pool.idle[s->pool.n++] = *pg;
+	pthread_mutex_lock(&pool->mutex);
+	if (clean && pool->n < POOL_SIZE) {
+		pool->idle[pool->n++] = *pg;
 		pg->conn = NULL;
 	}
-	pthread_mutex_unlock(&s->pool.mutex);
+	pthread_mutex_unlock(&pool->mutex);
 	pg_close(pg);
+}
+
+int pool_take(struct storage *s, struct pg *ret)
+{
+	return take_from(s, &s->pool, s->url, ret);
+}
+
+void pool_give(struct storage *s, struct pg *pg)
+{
+	give_to(&s->pool, pg);
+}
+
+int pool_take_replica(struct storage *s, struct pg *ret)
+{
+	return s->replica_url ? take_from(s, &s->replica, s->replica_url, ret) : ERR_NOT_FOUND;
+}
+
+void pool_give_replica(struct storage *s, struct pg *pg)
+{
+	give_to(&s->replica, pg);
 }
 
 int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret)
@@ -214,9 +234,12 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	if (!s)
 		return NULL;
 	pthread_mutex_init(&s->pool.mutex, NULL);
+	pthread_mutex_init(&s->replica.mutex, NULL);
 	pthread_mutex_init(&s->leases.mutex, NULL);
 	s->url = strdup(settings->url);
 	s->owner_url = strdup(settings->owner_url);
+	bool has_replica = settings->replica_url && settings->replica_url[0];
+	s->replica_url = has_replica ? strdup(settings->replica_url) : NULL;
 	s->connect_timeout_s = settings->connect_timeout_s;
 	s->n_lanes = settings->lanes < 1 ? 1 : settings->lanes;
 	if (s->n_lanes > MAX_LANES)
@@ -234,7 +257,8 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->space.max_bytes = settings->max_bytes;
 	s->proof_folder = settings->proof_folder ? strdup(settings->proof_folder) : NULL;
 	make_hub_id(s, settings->home ? settings->home : settings->master_key.file);
-	if (s->url && s->owner_url && (s->proof_folder || !settings->proof_folder) &&
+	if (s->url && s->owner_url && !s->replica_url == !has_replica &&
+	        (s->proof_folder || !settings->proof_folder) &&
 	        (s->space.path || !settings->disk_path))
 		return s;
 	storage_free(s);
@@ -322,11 +346,15 @@ void storage_free(struct storage *s)
 	upkeep_free(s->upkeep);
 	for (unsigned i = 0; i < s->pool.n; i++)
 		pg_close(&s->pool.idle[i]);
+	for (unsigned i = 0; i < s->replica.n; i++)
+		pg_close(&s->replica.idle[i]);
 	pthread_mutex_destroy(&s->pool.mutex);
+	pthread_mutex_destroy(&s->replica.mutex);
 	pthread_mutex_destroy(&s->leases.mutex);
 	keyring_free(s->keyring);
 	free(s->url);
 	free(s->owner_url);
+	free(s->replica_url);
 	free(s->proof_folder);
 	free(s->space.path);
 	free(s);

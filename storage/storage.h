@@ -27,6 +27,7 @@ struct key_source {
 
 struct storage_settings {
 	const char *url, *owner_url; /* libpq URLs; owner_url may equal url */
+	const char *replica_url;     /* stored messages are read there; NULL or empty: none */
 	const char *home; /* which hub this is, with the machine's name; NULL: the next says it */
 	struct key_source master_key; /* without a home, its file tells hubs of one machine apart */
 	/* Read once, when the database is new: what `holdfast init` made. */
