@@ -9,7 +9,7 @@
 #include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
-#include "storage/private.h"
+#include "storage/retention.h"
 
 #define DDL_MS 60000
 #define DAYS_AHEAD 7
@@ -114,55 +114,66 @@ int partitions_make_ahead(struct pg *owner)
 	return err;
 }
 
+/* ---- dropping ---- */
+
 /* The partitions that end before today less the days, by the earlier one of the two clocks: a clock
- * that jumps ahead must not drop what is young. */
+ * that jumps ahead must not drop what is young. Chains first: what is in them stands before the
+ * messages are gone. */
 static const char old_sql[] =
         "SELECT c.relname::text, i.inhdetachpending FROM pg_catalog.pg_inherits i"
         " JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid"
-        " WHERE i.inhparent = 'holdfast.telemetry'::pg_catalog.regclass"
-        " AND c.relname ~ '^telemetry_[0-9]{8}$'"
-        " AND pg_catalog.to_date(substr(c.relname::text, 11), 'YYYYMMDD') + $2"
-        " < (least(now(), $1) AT TIME ZONE 'UTC')::date ORDER BY 1";
+        " WHERE i.inhparent IN ('holdfast.telemetry'::pg_catalog.regclass,"
+        " 'holdfast.chain'::pg_catalog.regclass)"
+        " AND c.relname ~ '^(telemetry|chain)_[0-9]{8}$'"
+        " AND pg_catalog.to_date(right(c.relname::text, 8), 'YYYYMMDD') + $2"
+        " < (least(now(), $1) AT TIME ZONE 'UTC')::date ORDER BY right(c.relname::text, 8), 1";
 
-static int drop(struct pg *owner, const char *name, bool pending)
+/* Before the last rows of a chain are seen no more: a lane that starts goes on behind them. */
+int partitions_move_base(struct pg *owner, const char *day)
 {
-	uint64_t deadline = clock_ms() + DDL_MS;
-	char sql[200];
+	char sql[400];
 
-	snprintf(sql, sizeof(sql), "ALTER TABLE holdfast.telemetry DETACH PARTITION holdfast.%s %s",
-	        name, pending ? "FINALIZE" : "CONCURRENTLY");
-	int err = pg_script(owner, sql, deadline);
-	if (err == 0) {
-		snprintf(sql, sizeof(sql), "DROP TABLE holdfast.%s", name);
-		err = pg_script(owner, sql, deadline);
-	}
-	if (err == 0)
-		log_info("partition dropped", F_STR("partition", name));
-	return err;
+	snprintf(sql, sizeof(sql),
+	        "UPDATE holdfast.chains h SET base_position = l.position, base_hash = l.hash"
+	        " FROM (SELECT DISTINCT ON (chain) chain, position, hash FROM holdfast.chain_%s"
+	        " ORDER BY chain, position DESC) l"
+	        " WHERE l.chain = h.chain AND l.position > h.base_position",
+	        day);
+	return pg_script(owner, sql, clock_ms() + DDL_MS);
 }
 
-/* Detached and not dropped, because the hub was stopped in between: nobody sees them any more. */
-static int drop_detached(struct pg *owner)
+static int detach(struct pg *owner, const char *name, bool pending)
+{
+	bool chain = name[0] == 'c';
+	char sql[200];
+	int err = chain && !pending ? partitions_move_base(owner, strchr(name, '_') + 1) : 0;
+
+	snprintf(sql, sizeof(sql), "ALTER TABLE holdfast.%s DETACH PARTITION holdfast.%s %s",
+	        chain ? "chain" : "telemetry", name, pending ? "FINALIZE" : "CONCURRENTLY");
+	return err < 0 ? err : pg_script(owner, sql, clock_ms() + DDL_MS);
+}
+
+/* The days of which nothing is a partition any more; of those that a hub left behind, too. */
+static int drop_detached(struct storage *s, struct pg *owner)
 {
 	_cleanup_result_ PGresult *r = NULL;
 	int err = pg_exec(owner,
-	        "SELECT c.relname::text FROM pg_catalog.pg_class c"
+	        "SELECT right(c.relname::text, 8) FROM pg_catalog.pg_class c"
 	        " WHERE c.relnamespace = 'holdfast'::pg_catalog.regnamespace AND c.relkind = 'r'"
-	        " AND c.relname ~ '^telemetry_[0-9]{8}$' AND NOT c.relispartition",
+	        " AND c.relname ~ '^(telemetry|chain)_[0-9]{8}$'"
+	        " GROUP BY 1 HAVING bool_and(NOT c.relispartition) ORDER BY 1",
 	        NULL, clock_ms() + DDL_MS, &r);
 
 	for (int i = 0; err == 0 && i < PQntuples(r); i++) {
-		char name[32], sql[100];
+		char day[16];
 
-		if (!pg_get_text(r, i, 0, name, sizeof(name)))
-			continue;
-		snprintf(sql, sizeof(sql), "DROP TABLE IF EXISTS holdfast.%s", name);
-		err = pg_script(owner, sql, clock_ms() + DDL_MS);
+		if (pg_get_text(r, i, 0, day, sizeof(day)))
+			err = retention_drop_day(s, owner, day);
 	}
 	return err;
 }
 
-int partitions_drop_old(struct pg *owner, unsigned retention_days)
+int partitions_drop_old(struct storage *s, struct pg *owner, unsigned retention_days)
 {
 	_cleanup_result_ PGresult *r = NULL;
 	struct pg_params params = {0};
@@ -174,7 +185,7 @@ int partitions_drop_old(struct pg *owner, unsigned retention_days)
 		char name[32];
 
 		if (pg_get_text(r, i, 0, name, sizeof(name)))
-			err = drop(owner, name, pg_get_bool(r, i, 1));
+			err = detach(owner, name, pg_get_bool(r, i, 1));
 	}
-	return err == 0 ? drop_detached(owner) : err;
+	return err == 0 ? drop_detached(s, owner) : err;
 }

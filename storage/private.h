@@ -163,7 +163,9 @@ int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *s
 
 int partitions_make(struct pg *owner, int64_t day); /* days since 1970 */
 int partitions_make_ahead(struct pg *owner);        /* yesterday to a week from now */
-int partitions_drop_old(struct pg *owner, unsigned retention_days);
+int partitions_drop_old(struct storage *s, struct pg *owner, unsigned retention_days);
+/* The chains with rows in that day's table, YYYYMMDD, stand at least behind these. */
+int partitions_move_base(struct pg *owner, const char *day);
 
 /* ---- sweep.c ---- */
 

@@ -11,13 +11,13 @@
 #include "storage/addresses.h"
 #include "storage/audit.h"
 #include "storage/heads.h"
+#include "storage/retention.h"
 #include "storage/space.h"
 
 #define TURN_MS 1000
 #define HUBS_MS 10000
 #define DAILY_MS (60 * 60 * 1000) /* partitions and leftovers: every hour is often enough */
 #define DAILY_RETRY_MS 10000
-#define CLEAR_MS 120000
 #define MAX_NEEDED 32
 #define MAX_PRESENCE 200000
 #define ARRAY_CAP (64u * 1024 * 1024)
@@ -320,23 +320,6 @@ static void needed_days(struct upkeep *u)
 	}
 }
 
-/* As the owner: the hub's own role may not. That rows went is a row. */
-static int clear_audit(struct upkeep *u, struct pg *owner)
-{
-	static const char sql[] =
-	        "WITH d AS (DELETE FROM holdfast.audit WHERE audit_id IN (SELECT audit_id"
-	        " FROM holdfast.audit WHERE at < now() - $1 * interval '1 day' ORDER BY at"
-	        " LIMIT 500000) RETURNING 1), n AS (SELECT count(*)::integer FROM d)"
-	        " INSERT INTO holdfast.audit (actor, actor_kind, operation, outcome, kind, count)"
-	        " SELECT 'hub', 'hub', 'audit_expire', 'done', 'audit', n.count FROM n"
-	        " WHERE n.count > 0";
-	unsigned days = atomic_load(&u->s->audit_days);
-	struct pg_params p = {0};
-
-	pg_put_i32(&p, (int32_t)days);
-	return days ? pg_exec(owner, sql, &p, clock_ms() + CLEAR_MS, NULL) : 0;
-}
-
 static int partitions(struct upkeep *u)
 {
 	_cleanup_(pg_close) struct pg owner = {0};
@@ -345,9 +328,9 @@ static int partitions(struct upkeep *u)
 	if (err == 0)
 		err = partitions_make_ahead(&owner);
 	if (err == 0)
-		err = partitions_drop_old(&owner, atomic_load(&u->s->retention_days));
+		err = partitions_drop_old(u->s, &owner, atomic_load(&u->s->retention_days));
 	if (err == 0)
-		err = clear_audit(u, &owner);
+		err = retention_expire_audit(u->s, &owner, atomic_load(&u->s->audit_days));
 	if (err < 0 && owner.conn)
 		log_warn("partitions cannot be kept", F_STR("error", owner.message),
 		        F_STR("sqlstate", owner.sqlstate));

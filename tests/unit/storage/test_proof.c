@@ -333,5 +333,78 @@ START_TEST(catches_up_with_the_file)
 }
 END_TEST
 
-FX_MAIN("proof", chains_the_audit_log, places_rows_itself, stays_whole_under_many_writers,
-        writes_heads, catches_up_with_the_file)
+/* ---- retention ---- */
+
+static void store(struct fx_store *f, uint64_t device_key, int64_t days_ago)
+{
+	struct fx_row r;
+
+	f->answered = 0;
+	fx_row_init(f, &r, device_key, "x");
+	r.row.msg->received_us -= days_ago * DAY_US;
+	f->telemetry.append(f->telemetry.ctx, &r.row);
+	ck_assert(fx_wait(f, &f->answered, 1, 10000));
+	ck_assert_int_eq(r.row.err, 0);
+	fx_row_done(&r);
+}
+
+static void restart(struct fx_store *f)
+{
+	fx_close(f);
+	ck_assert_int_eq(mailbox_init(&f->box), 0);
+	start(f);
+}
+
+#define RECORDS(condition) "SELECT " condition " FROM holdfast.retention_records"
+#define CHAIN(condition) "SELECT " condition " FROM holdfast.chain"
+
+/* The record says what the dropped rows began and ended with: the chain goes on behind it, whether
+ * or not anything of it is left. */
+START_TEST(leaves_a_record_of_what_it_drops)
+{
+	struct fx_store f;
+	struct device_record d;
+
+	fx_database(&f);
+	fx_migrate(&f);
+	start(&f);
+	fx_device(&f, "d", &d);
+	store(&f, d.device_key, 200);
+	store(&f, d.device_key, 300);
+	store(&f, d.device_key, 200);
+	ck_assert_str_eq(
+	        fx_sql(f.admin_url, CHAIN("string_agg(position::text, ' ' ORDER BY position)")),
+	        "1 2 3");
+	char first[80], second[80], third[80];
+	char *const hashes[] = {first, second, third};
+	for (int i = 0; i < 3; i++) {
+		char sql[160];
+
+		snprintf(sql, sizeof(sql), CHAIN("encode(hash, 'hex')") " WHERE position = %d",
+		        i + 1);
+		snprintf(hashes[i], 80, "%s", fx_sql(f.admin_url, sql));
+	}
+	restart(&f);
+	ck_assert(fx_eventually(f.admin_url, RECORDS("count(*) = 2"), 10000));
+	char expected[900];
+	snprintf(expected, sizeof(expected),
+	        RECORDS("(body LIKE '%%span 1 2 2 %s %s' || E'\n') OR (body LIKE"
+	                " '%%span 1 1 1 ' || repeat('0', 64) || ' %s' || E'\nspan 1 3 3 %s %s\n')") " ORDER BY 1 LIMIT 1",
+	        first, second, first, second, third);
+	ck_assert_str_eq(fx_sql(f.admin_url, expected), "t");
+	ck_assert_str_eq(fx_sql(f.admin_url, CHAIN("count(*)")), "0");
+	store(&f, d.device_key, 0);
+	ck_assert_str_eq(
+	        fx_sql(f.admin_url, CHAIN("position || ' ' || encode(prev, 'hex')")) + 2, third);
+	ck_assert_str_eq(
+	        fx_sql(f.admin_url,
+	                "SELECT count(*) FROM pg_class WHERE relname ~ '^(chain|telemetry)_'"
+	                " AND relkind = 'r' AND NOT relispartition"),
+	        "0");
+	device_record_done(&d);
+	fx_close(&f);
+}
+END_TEST
+
+FX_MAIN("proof", leaves_a_record_of_what_it_drops, chains_the_audit_log, places_rows_itself,
+        stays_whole_under_many_writers, writes_heads, catches_up_with_the_file)
