@@ -405,6 +405,7 @@ static int make_rooms(struct hub *hub)
 	        .broker = hub->broker,
 	        .telemetry = storage_query(hub->storage),
 	        .audit = storage_audit(hub->storage),
+	        .proof = storage_proof(hub->storage),
 	        .ctx = hub,
 	        .readiness = hub_readiness,
 	        .http = http_limits_of(hub->cfg),

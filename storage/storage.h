@@ -10,6 +10,7 @@
 #include "policy/policy_store.h"
 #include "registry/registry_store.h"
 #include "server/api/audit_store.h"
+#include "server/api/proof_store.h"
 #include "server/api/telemetry_query_store.h"
 
 #define STORAGE_ERROR_LEN 256
@@ -146,6 +147,7 @@ struct registry_store storage_registry(struct storage *s);
 struct telemetry_query_store storage_query(struct storage *s);
 struct policy_store storage_policy(struct storage *s);
 struct audit_store storage_audit(struct storage *s);
+struct proof_store storage_proof(struct storage *s);
 
 void storage_set_retention(struct storage *s, unsigned days);
 void storage_set_audit_retention(struct storage *s, unsigned days);

@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "registry/registry.h"
 #include "server/api/audit_store.h"
+#include "server/api/proof_store.h"
 #include "server/api/telemetry_query_store.h"
 #include "server/base/buf.h"
 #include "server/net/http.h"
@@ -29,6 +30,7 @@ struct api_deps {
 	struct broker *broker;
 	struct telemetry_query_store telemetry;
 	struct audit_store audit;
+	struct proof_store proof;
 	void *ctx;
 	void (*readiness)(void *ctx, struct api_readiness *ret); /* any thread */
 	struct http_limits http;

@@ -115,6 +115,22 @@ const char api_openapi_components[] = JSON({
 		"before": {"type": ["object", "null"], "description": "Without anything secret"},
 		"after": {"type": ["object", "null"]}
 	}},
+	"Statement": {"type": "object", "required": ["number", "time", "body", "signature"], "properties": {
+		"number": {"type": "integer", "description": "Rises by one from each to the next"},
+		"time": {"type": "string", "format": "date-time"},
+		"body": {"type": "string", "description":
+			"Lines: what it is, number, microseconds since 1970, then chains, positions and hashes"},
+		"signature": {"type": "string", "format": "byte", "description":
+			"Ed25519 over the word head or retention, a byte 0, and the body"}
+	}},
+	"StatementList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
+		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Statement"}},
+		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
+	}},
+	"ProofKey": {"type": "object", "required": ["algorithm", "publicKey"], "properties": {
+		"algorithm": {"type": "string", "enum": ["Ed25519"]},
+		"publicKey": {"type": "string", "description": "PEM"}
+	}},
 	"AuditList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/AuditRow"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
