@@ -274,6 +274,9 @@ static void hub_readiness(void *ctx, struct api_readiness *ret)
 		        "database.url and database.owner_url are one role";
 	if (!health.maintenance_ok)
 		ret->warnings[ret->n_warnings++] = "partitions are not made ahead of time";
+	if (health.set_back)
+		ret->warnings[ret->n_warnings++] =
+		        "the database was set back: it lacks signed heads that this hub has seen";
 	ret->ready = ret->n_reasons == 0;
 }
 

@@ -163,6 +163,10 @@ static int write_head(struct storage *s, struct pg *pg, unsigned interval_s)
 
 /* ---- the copy in the home ---- */
 
+static const char set_back_sql[] =
+        "INSERT INTO holdfast.audit (actor, actor_kind, operation, outcome, kind, name)"
+        " VALUES ('hub', 'hub', 'DatabaseSetBack', 'done', 'database', current_database())";
+
 /* A database without a head that the file has was set back: the file keeps what it has, and what
  * comes now follows it. */
 static int start_file(struct storage *s, struct pg *pg, struct heads *h)
@@ -182,6 +186,8 @@ static int start_file(struct storage *s, struct pg *pg, struct heads *h)
 		h->in_file = pg_get_i64(r, 0, 0);
 		log_error("the database lacks signed heads that this hub has seen: it was set back",
 		        F_I64("last_seen", last.number), F_I64("last_there", h->in_file));
+		atomic_store(&s->set_back, true);
+		err = pg_exec(pg, set_back_sql, NULL, clock_ms() + ROUND_TRIP_MS, NULL);
 	}
 	h->file_read = true;
 	return 0;
@@ -229,6 +235,9 @@ int heads_turn(struct storage *s, struct pg *pg, struct heads *h, bool now)
 	if (s->head_interval_s == 0 || (ms < h->due_ms && !now))
 		return 0;
 	h->due_ms = ms + s->head_interval_s * 1000ull;
-	int err = write_head(s, pg, now ? 0 : s->head_interval_s / 2);
+	/* Before a new head takes the number of one that is lacking. */
+	int err = s->proof_folder && !h->file_read ? start_file(s, pg, h) : 0;
+	if (err == 0)
+		err = write_head(s, pg, now ? 0 : s->head_interval_s / 2);
 	return err < 0 || !s->proof_folder ? err : copy_to_file(s, pg, h);
 }

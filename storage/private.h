@@ -80,6 +80,7 @@ struct storage {
 	struct wraps wraps;
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
+	atomic_bool set_back;     /* the database lacks heads that the home has */
 	char *proof_folder;       /* NULL: heads are not copied to a file */
 	unsigned head_interval_s; /* 0: no heads */
 	struct space space;

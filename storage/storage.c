@@ -477,6 +477,7 @@ void storage_health(struct storage *s, struct storage_health *ret)
 	        .lanes_up = true,
 	        .feed_fresh = feed_fresh_until(s->feed) > clock_ms(),
 	        .one_role = s->one_role,
+	        .set_back = atomic_load(&s->set_back),
 	        .maintenance_ok = upkeep_healthy(s->upkeep),
 	        .space_low = atomic_load(&s->space.state) >= SPACE_SLOW,
 	        .space_out = atomic_load(&s->space.state) >= SPACE_STOP,

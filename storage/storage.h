@@ -165,6 +165,7 @@ void storage_watch(const struct storage *s);
 struct storage_health {
 	bool lanes_up; /* every lane connected and none stuck in a commit for over 2 s */
 	bool feed_fresh;
+	bool set_back;       /* the database lacks signed heads that this hub has seen: a warning */
 	bool one_role;       /* database.url and owner_url are one role: a warning */
 	bool maintenance_ok; /* partitions exist ahead of time */
 	bool space_low;      /* batches are slowed down, or messages refused */

@@ -233,6 +233,13 @@ class Hub:
         return subprocess.run(as_user() + [program(), *words], env=self.env(), check=check,
                               cwd=self.folder, capture_output=True, text=True)
 
+    def verify(self, *words):
+        """What `holdfast verify` says; it has to find nothing."""
+        r = self.command("verify", *words, check=False)
+        if r.returncode != 0:
+            raise AssertionError(f"holdfast verify: {r.stdout}{r.stderr}")
+        return r.stdout
+
     def start(self, timeout=20):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
