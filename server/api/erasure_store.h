@@ -13,7 +13,8 @@
 /* A receipt. Signed is the word "erasure", a byte 0, and text: Ed25519 by the hub's key. */
 struct erasure {
 	int64_t id;
-	/* JSON: erasureId, deviceId, generationId, keysDestroyed (ids, as strings), erasedAt, erasedBy.
+	/* JSON: erasureId, deviceId, generationId, keysDestroyed (ids, as strings), erasedAt,
+	 * erasedBy.
 	 */
 	struct slice text;
 	struct slice signature, public_key;
@@ -22,11 +23,11 @@ struct erasure {
 struct erasure_store {
 	void *ctx;
 	/*
-	 * Destroys all data keys of the device, and its retained, queued and command copies; it gets
-	 * a new key and lives on. After the 0 nothing that it had sent before can be read, on any hub
-	 * within a second; what is acknowledged afterwards is kept. On behalf of audit_actor(). got is
-	 * called once, with slices valid during the call; its error is returned, the erasure stands. 0;
-	 * ERR_NOT_FOUND; ERR_UNAVAILABLE; ERR_INTERNAL.
+	 * Destroys all data keys of the device, and its retained, queued and command copies; it
+	 * gets a new key and lives on. After the 0 nothing that it had sent before can be read, on
+	 * any hub within a second; what is acknowledged afterwards is kept. On behalf of
+	 * audit_actor(). got is called once, with slices valid during the call; its error is
+	 * returned, the erasure stands. 0; ERR_NOT_FOUND; ERR_UNAVAILABLE; ERR_INTERNAL.
 	 */
 	int (*erase)(void *ctx, const char *device_id,
 	        int (*got)(const struct erasure *e, void *arg), void *arg);
@@ -35,7 +36,8 @@ struct erasure_store {
 	int (*list)(void *ctx, const char *device_id, int64_t before, unsigned limit,
 	        int (*got)(const struct erasure *e, void *arg), void *arg);
 	/* 0; ERR_NOT_FOUND. */
-	int (*get)(void *ctx, int64_t id, int (*got)(const struct erasure *e, void *arg), void *arg);
+	int (*get)(
+	        void *ctx, int64_t id, int (*got)(const struct erasure *e, void *arg), void *arg);
 };
 
 #endif

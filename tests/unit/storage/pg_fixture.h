@@ -341,9 +341,15 @@ HF_UNUSED static bool fx_eventually(const char *url, const char *sql, unsigned m
  * processes hear of it one by one: it is so once a commit is seen to wait. */
 HF_UNUSED static void fx_hold_commits(const struct fx_store *f)
 {
+	struct storage_health health = {0};
 	char url[240];
 	bool held = false;
 
+	/* What lanes write when they connect is none of the commits that are meant. */
+	for (uint64_t until = clock_ms() + 10000; !health.lanes_up && clock_ms() < until;) {
+		(void)poll(NULL, 0, 5);
+		storage_health(f->storage, &health);
+	}
 	snprintf(url, sizeof(url), "%s&application_name=probe", f->admin_url);
 	fx_sql(f->admin_url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
 	fx_sql(f->admin_url, "SELECT pg_reload_conf()");
