@@ -587,20 +587,23 @@ void out_judge_again(struct session *s)
 	ring_judge_again(&s->out.queue);
 }
 
-void out_narrowed(struct session *s)
+/* Drops what is not of use any more, by a question with an argument. */
+static void sift(struct session *s, bool (*stays)(struct session *s, struct out *o, uint64_t arg),
+        uint64_t arg)
 {
 	struct out_box *box = &s->out;
 	/* From behind: the front of the flight moves up when it goes. What this connection has got
 	 * already is acknowledged as ever; another one does not get it. */
 	for (uint32_t i = box->flight.count; i-- > 0;) {
 		struct out *o = out_ring_at(&box->flight, i);
-		if (o->qos > 0 && (o->flags & (OUT_UNSENT | OUT_COMMIT)) && !still_wanted(s, o))
+		bool may_go = o->flags & (OUT_UNSENT | OUT_COMMIT);
+		if (o->qos > 0 && may_go && !stays(s, o, arg))
 			flight_drop(s, i);
 	}
 	for (uint32_t left = box->queue.count; left > 0; left--) {
 		struct out o;
 		queue_pop(s, &o);
-		if (!still_wanted(s, &o)) {
+		if (!stays(s, &o, arg)) {
 			out_done(s, &o);
 			continue;
 		}
@@ -610,9 +613,29 @@ void out_narrowed(struct session *s)
 		*place = o;
 		box->queued_bytes += msg_size(o.msg);
 	}
+}
+
+static bool is_wanted(struct session *s, struct out *o, uint64_t arg HF_UNUSED)
+{
+	return still_wanted(s, o);
+}
+
+void out_narrowed(struct session *s)
+{
+	sift(s, is_wanted, 0);
 	s->narrowed = true;
 	if (s->durable)
 		s->durable->narrowed_to = s->durable->stored_to;
+}
+
+static bool is_of_another(struct session *s HF_UNUSED, struct out *o, uint64_t device_key)
+{
+	return !o->msg || (o->flags & OUT_COMMAND) || o->msg->device_key != device_key;
+}
+
+void out_forget(struct session *s, uint64_t device_key)
+{
+	sift(s, is_of_another, device_key);
 }
 
 /* ---- the end ---- */

@@ -287,8 +287,10 @@ struct erased_mail {
 static void erased_arrived(struct mail *mail)
 {
 	struct erased_mail *m = container_of(mail, struct erased_mail, mail);
-
+	struct session *s;
 	retained_forget(m->shard, m->device_key);
+	LIST_FOREACH (s, &m->shard->session_list, all)
+		out_forget(s, m->device_key);
 	free(m);
 }
 

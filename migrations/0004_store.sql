@@ -187,6 +187,68 @@ CREATE INDEX retention_records_at ON holdfast.retention_records (at, record_id);
 
 -- ---- erasure ----
 
+-- A device has several data keys over time: the newest one seals, each row says which one opens it.
+ALTER TABLE holdfast.data_keys DROP CONSTRAINT data_keys_device_key_key;
+CREATE INDEX data_keys_device_key ON holdfast.data_keys (device_key, key_id);
+
+-- Counts erasures: a lane that loaded its keys before one of them seals nothing under what it has.
+CREATE TABLE holdfast.key_epoch (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	epoch bigint NOT NULL
+);
+INSERT INTO holdfast.key_epoch (epoch) VALUES (0);
+
+-- First in each transaction of a lane. Erasures wait until it ends; the second statement sees those that
+-- it waited for.
+CREATE FUNCTION holdfast.keys_hold(loaded bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock_shared(7525352680829580152);
+	IF (SELECT epoch FROM holdfast.key_epoch) <> loaded THEN
+		RAISE EXCEPTION 'data keys were destroyed' USING ERRCODE = 'HF001';
+	END IF;
+END $$;
+
+-- Receipts of erasures: body is signed as heads are, for the purpose "erasure". Kept for good; the hub's
+-- role adds them and no more. They are numbered in the order in which they are committed.
+CREATE TABLE holdfast.erasures (
+	erasure_id bigint PRIMARY KEY,
+	device_key bigint NOT NULL,
+	device text COLLATE "C" NOT NULL,
+	at timestamptz NOT NULL,
+	body text NOT NULL,
+	signature bytea NOT NULL
+);
+CREATE INDEX erasures_device ON holdfast.erasures (device, erasure_id);
+CREATE TRIGGER audit AFTER INSERT ON holdfast.erasures
+	FOR EACH ROW EXECUTE FUNCTION holdfast.audit_change('erasure', 'device');
+
+-- Destroys the data keys of a device, what is retained of it, and the commands that wait for it. fresh is
+-- the key that it goes on with. False, and nothing is done: the receipt is not the one behind the last, or
+-- the keys that it names are not the device's keys any more. What waits of it in the queues of others
+-- cannot be read from then on; upkeep clears it.
+CREATE FUNCTION holdfast.erase(receipt holdfast.erasures, keys bigint[], fresh_id bigint, fresh bytea)
+RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock(7525352680829580152);
+	PERFORM FROM holdfast.devices WHERE device_key = receipt.device_key FOR UPDATE;
+	IF NOT FOUND OR (SELECT epoch + 1 FROM holdfast.key_epoch) <> receipt.erasure_id
+		OR (SELECT array_agg(key_id ORDER BY key_id) FROM holdfast.data_keys
+			WHERE device_key = receipt.device_key) IS DISTINCT FROM keys THEN
+		RETURN false;
+	END IF;
+	UPDATE holdfast.key_epoch SET epoch = receipt.erasure_id;
+	DELETE FROM holdfast.data_keys WHERE device_key = receipt.device_key;
+	INSERT INTO holdfast.data_keys (key_id, device_key, wrapped) VALUES (fresh_id, receipt.device_key, fresh);
+	DELETE FROM holdfast.retained WHERE device_key = receipt.device_key;
+	DELETE FROM holdfast.queue WHERE queue = 4611686018427387904 + receipt.device_key;
+	INSERT INTO holdfast.erasures SELECT receipt.*;
+	PERFORM pg_notify('holdfast_changes', 'ed ' || receipt.device_key || ' ' || receipt.device);
+	RETURN true;
+END $$;
+REVOKE ALL ON FUNCTION holdfast.keys_hold(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION holdfast.erase(holdfast.erasures, bigint[], bigint, bytea) FROM PUBLIC;
+
 -- ---- leases ----
 
 -- A hub renews its lease every second (beat). Whoever takes over what a dead one owned raises its

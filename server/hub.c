@@ -181,6 +181,12 @@ static void feed_changed(
 	mail_flush();
 }
 
+static void feed_erased(void *ctx, struct slice id, uint64_t device_key)
+{
+	broker_device_erased(((struct hub *)ctx)->broker, id, device_key, clock_wall_us());
+	mail_flush();
+}
+
 static void feed_resync(void *ctx)
 {
 	struct hub *hub = ctx;
@@ -439,6 +445,7 @@ static int start_threads(struct hub *hub)
 	const struct storage_changes changes = {
 	        .ctx = hub,
 	        .changed = feed_changed,
+	        .erased = feed_erased,
 	        .resync = feed_resync,
 	        .wanted = feed_wanted,
 	        .given = feed_given,

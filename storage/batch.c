@@ -119,6 +119,7 @@ static int start_columns(struct batch *b)
 			return err;
 	}
 	b->sealed_rows = 0;
+	b->writes = 0;
 	buf_truncate(&b->sealed, 0);
 	if (b->n == b->n_rows)
 		return 0;
@@ -187,6 +188,10 @@ int batch_seal(struct lane *l, int64_t seq)
 		struct item *item = &b->items[i];
 
 		item->first_row = b->sealed_rows;
+		if (item->stored)
+			continue;
+		item->sealed = false;
+		item->sealed_n = item->will_n = 0;
 		if (item->err < 0)
 			continue;
 		int r = item->kind == KIND_ROW ? seal_row(l, item, seq) : seal_other(l, item);

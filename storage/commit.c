@@ -16,6 +16,7 @@
 	6 /* tries with an error that is neither surely the row's nor the database's */
 #define ROUND_MAX 32
 #define UNIQUE_VIOLATION "23505"
+#define KEYS_DESTROYED "HF001" /* holdfast.keys_hold */
 
 /* unnest in the select list, not in FROM: there each array is first spooled into a table of its
  * own, which costs a third of the statement. */
@@ -62,9 +63,12 @@ static const struct statement {
         {"lease", "SELECT count(*) FROM holdfast.hubs WHERE hub_id = $1 AND incarnation = $2", 2,
                 {PG_TEXT, PG_INT8}},
         {"keys",
-                "SELECT device_key, key_id, wrapped FROM holdfast.data_keys"
-                " WHERE device_key = ANY($1)",
+                "SELECT DISTINCT ON (device_key) device_key, key_id, wrapped"
+                " FROM holdfast.data_keys WHERE device_key = ANY($1)"
+                " ORDER BY device_key, key_id DESC",
                 1, {PG_INT8_ARRAY}},
+        {"epoch", "SELECT epoch FROM holdfast.key_epoch", 0, {0}},
+        {"hold", "SELECT holdfast.keys_hold($1)", 1, {PG_INT8}},
         {"insert", INSERT_ROWS, 5,
                 {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY,
                         PG_BYTEA_ARRAY}},
@@ -87,6 +91,8 @@ static const struct statement {
                 " UNION ALL SELECT c.base_position, c.base_hash ORDER BY 1 DESC LIMIT 1) h"
                 " WHERE c.hub_id = $1 AND c.lane = $2",
                 2, {PG_TEXT, PG_INT4}},
+        {"chain_there", "SELECT FROM holdfast.chain WHERE chain = $1 AND position = $2", 2,
+                {PG_INT8, PG_INT8}},
         {"dead_letter",
                 "INSERT INTO holdfast.dead_letters"
                 " (device_key, received_at, seq, key_id, sealed, sqlstate)"
@@ -367,6 +373,21 @@ static void keep_keys(struct lane *l, const PGresult *r)
 		keep_some_keys(l, r, i, n - i < KEYS_AT_ONCE ? n - i : KEYS_AT_ONCE);
 }
 
+/* Before the first key: what is destroyed after this is found out by the transaction. */
+static int load_epoch(struct lane *l)
+{
+	_cleanup_(round_done) struct round r = {0};
+
+	if (l->epoch >= 0)
+		return 0;
+	int err = round_add(l, &r, "epoch", NULL);
+	if (err == 0)
+		err = round_run(l, &r);
+	if (err == 0)
+		l->epoch = pg_get_i64(r.results[0], 0, 0);
+	return err;
+}
+
 /* The devices whose keys are not at hand. */
 static int missing_devices(struct lane *l, struct buf *array, uint32_t *ret_n)
 {
@@ -423,6 +444,8 @@ int lane_prepare(struct lane *l, int64_t *ret_seq)
 	if (l->nonce_counter > UINT32_MAX - 2 * SEQ_BLOCK)
 		err = new_nonces(l);
 	buf_init(&missing, 1 << 20);
+	if (err == 0)
+		err = load_epoch(l);
 	if (err == 0)
 		err = prepare_round(l, &missing, ret_seq);
 	buf_free(&missing);
@@ -494,9 +517,13 @@ static int add_stages(struct lane *l, struct round *r, unsigned from, unsigned t
 static int transaction(struct lane *l, unsigned from, unsigned to)
 {
 	_cleanup_(round_done) struct round r = {0};
+	struct pg_params epoch = {0};
 	uint64_t start = clock_us();
 	int err = round_add(l, &r, "begin", NULL);
 
+	pg_put_i64(&epoch, l->epoch);
+	if (err == 0)
+		err = round_add(l, &r, "hold", &epoch);
 	if (err == 0)
 		err = add_rows(l, &r, from, to);
 	if (err == 0)
@@ -600,6 +627,47 @@ static enum blame after_refusal(
 	return blame;
 }
 
+/* ---- keys that were destroyed ---- */
+
+/* Whether the rows of the chain that go with the transaction are in the database: so is all of it.
+ */
+static int look_for_it(struct lane *l, bool *ret_there)
+{
+	_cleanup_(round_done) struct round r = {0};
+	struct pg_params p = {0};
+
+	pg_put_i64(&p, l->chain.number);
+	pg_put_i64(&p, l->chain.next.position);
+	int err = round_add(l, &r, "chain_there", &p);
+	if (err == 0)
+		err = round_run(l, &r);
+	if (err == 0)
+		*ret_there = PQntuples(r.results[0]) > 0;
+	return err;
+}
+
+/* Some key was destroyed since the lane loaded its own: nothing is stored under what may be gone.
+ * All are loaded anew, and the rest of the batch is sealed again. A commit whose answer was lost
+ * may have been before that: *ret_there. 0; ERR_TIMEOUT: the stop is due; ERR_UNAVAILABLE: not
+ * known yet. */
+static int seal_again(struct lane *l, bool *ret_there)
+{
+	int err = l->batch.replay && l->chain.n > 0 ? look_for_it(l, ret_there) : 0;
+
+	if (err < 0)
+		return err == ERR_TIMEOUT ? err : ERR_UNAVAILABLE;
+	dek_cache_drop_all(&l->deks);
+	l->epoch = -1;
+	return *ret_there ? 0 : lane_seal(l);
+}
+
+static void note_stored(struct lane *l, unsigned from, unsigned to)
+{
+	lane_chain_advance(l);
+	for (unsigned i = from; i < to; i++)
+		l->batch.items[i].stored = true;
+}
+
 /* Tries [from, to) as one transaction until it is stored (0), refused for a row's sake (ERR_POISON)
  * or the stop is due (ERR_TIMEOUT). */
 static int store_together(struct lane *l, unsigned from, unsigned to)
@@ -620,8 +688,22 @@ static int store_together(struct lane *l, unsigned from, unsigned to)
 		if (err == 0)
 			err = transaction(l, from, to);
 		if (err == 0) {
-			lane_chain_advance(l);
+			note_stored(l, from, to);
 			return 0;
+		}
+		if (err == ERR_INTERNAL && strcmp(l->pg.sqlstate, KEYS_DESTROYED) == 0) {
+			bool there = false;
+
+			if (round_one(l, "rollback") < 0)
+				lane_disconnect(l);
+			err = seal_again(l, &there);
+			if (there)
+				note_stored(l, from, to);
+			if (err == ERR_TIMEOUT || there)
+				return err;
+			if (err == 0)
+				linked = false;
+			continue;
 		}
 		if (err == ERR_INTERNAL && after_refusal(l, from, to, tries, &backoff) == BLAME_ROW)
 			return ERR_POISON;

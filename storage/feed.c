@@ -34,6 +34,8 @@ struct feed {
 	int64_t last_good_us; /* the database's clock at the last answered heartbeat; 0: none yet */
 	struct gone *gone;    /* to be confirmed */
 	size_t n_gone;
+	int64_t erasure;   /* the last one that is known; below 0: not asked yet */
+	bool erasures_due; /* there are others behind it */
 	bool rotation_due; /* of the master key: there is something new to follow */
 };
 
@@ -45,6 +47,7 @@ int feed_new(struct storage *s, struct feed **ret)
 		return ERR_NOMEM;
 	f->s = s;
 	f->pg.stop = &s->quit;
+	f->erasure = -1;
 	*ret = f;
 	return 0;
 }
@@ -102,6 +105,9 @@ static void hear(struct feed *f, const char *payload)
 
 	if (strcmp(payload, ROTATION_NOTICE) == 0)
 		f->rotation_due = true;
+	/* Which one, the receipts say: a message could be forged. */
+	if (strncmp(payload, "ed ", 3) == 0)
+		f->erasures_due = true;
 	if ((payload[0] != 'g' && payload[0] != 'c') || !entity_valid(payload[1]) ||
 	        payload[2] != ' ' || payload[3] < '0' || payload[3] > '9')
 		return;
@@ -220,6 +226,36 @@ static int follow_rotation(struct feed *f)
 	return err == ERR_UNAVAILABLE ? err : 0;
 }
 
+/* ---- erasures ---- */
+
+/* They are numbered in the order in which they are committed. Those of the minute before the start
+ * too: what was read then may be older. */
+static int follow_erasures(struct feed *f)
+{
+	static const char sql[] =
+	        "SELECT erasure_id, device_key, device FROM holdfast.erasures WHERE erasure_id > $1"
+	        " AND ($1 >= 0 OR at > clock_timestamp() - interval '1 minute')"
+	        " ORDER BY erasure_id";
+	const struct storage_changes *c = &f->s->changes;
+	_cleanup_result_ PGresult *r = NULL;
+	struct pg_params p = {0};
+
+	if (!f->erasures_due)
+		return 0;
+	pg_put_i64(&p, f->erasure);
+	int err = pg_exec(&f->pg, sql, &p, clock_ms() + ANSWER_MS, &r);
+	for (int i = 0; err == 0 && i < PQntuples(r); i++) {
+		uint64_t device_key = (uint64_t)pg_get_i64(r, i, 1);
+
+		f->erasure = pg_get_i64(r, i, 0);
+		lanes_forget(f->s, device_key);
+		if (c->erased)
+			c->erased(c->ctx, pg_get_bytes(r, i, 2), device_key);
+	}
+	f->erasures_due = err < 0;
+	return err == ERR_UNAVAILABLE ? err : 0;
+}
+
 /* ---- after a gap ---- */
 
 static int read_tombstones(struct feed *f)
@@ -247,6 +283,7 @@ static int catch_up(struct feed *f)
 	if (err < 0)
 		return err;
 	f->rotation_due = true;
+	f->erasures_due = true;
 	atomic_fetch_add(&f->epoch, 1);
 	if (f->s->changes.resync)
 		f->s->changes.resync(f->s->changes.ctx);
@@ -286,7 +323,7 @@ static int beat(struct feed *f)
 		f->lease_due_ms = sent + LEASE_BEAT_MS;
 		err = leases_beat(f->s, &f->pg);
 	}
-	return err;
+	return err < 0 ? err : follow_erasures(f);
 }
 
 /* Until the next heartbeat is due, or the connection is lost. */
@@ -299,6 +336,8 @@ static int listen_until(struct feed *f, uint64_t due_ms)
 		bool any = hear_all(f);
 
 		err = confirm_gone(f);
+		if (err == 0)
+			err = follow_erasures(f);
 		if (err == 0 && any)
 			err = follow_rotation(f);
 		if (err == 0 && any && clock_ms() < due_ms)

@@ -35,6 +35,7 @@ int lane_new(struct storage *s, unsigned index, struct lane **ret)
 		return ERR_NOMEM;
 	l->s = s;
 	l->index = index;
+	l->epoch = -1;
 	l->end = &l->first;
 	l->pg.stop = &s->stop;
 	l->pg.tick = expire_loads;
@@ -191,7 +192,7 @@ static void resolve_keys(struct lane *l)
 	for (unsigned i = 0; i < l->batch.n; i++) {
 		struct item *item = &l->batch.items[i];
 
-		if (item->key || item->device_key == NO_KEY)
+		if (item->key || item->device_key == NO_KEY || item->stored || item->err < 0)
 			continue;
 		item->err = find_key(l, item) || kinds[item->kind].lasting ? 0 : ERR_NOT_FOUND;
 	}
@@ -279,9 +280,7 @@ void lane_pause(struct lane *l, unsigned ms)
 
 /* ---- storing and answering ---- */
 
-/* Numbers, keys, seals: waits for the database and for memory as long as it takes. 0 or
- * ERR_TIMEOUT: the stop is due. */
-static int seal(struct lane *l)
+int lane_seal(struct lane *l)
 {
 	int64_t seq = 0;
 
@@ -330,7 +329,7 @@ static int run_batch(struct lane *l)
 	forget_due(l);
 	gather(l);
 	if (l->batch.n > l->batch.n_loads)
-		err = seal(l);
+		err = lane_seal(l);
 	/* Nothing to store where all rows are of devices that are gone. */
 	if (err == 0 && l->batch.writes > 0)
 		err = lane_store(l, 0, l->batch.n);

@@ -47,6 +47,7 @@ struct item {
 	uint8_t kind;
 	bool sealed; /* KIND_ROW: it has a row in the columns; others: it has sealed bytes */
 	bool skip;   /* there is nothing to write */
+	bool stored; /* committed: it is not sealed again */
 	int err;
 };
 
@@ -114,6 +115,7 @@ struct lane {
 	struct buf stage[STAGE_COLUMNS]; /* columns of a stage */
 	struct buf extra;                /* of a record that is being sealed */
 	struct dek_cache deks;
+	int64_t epoch; /* of the keys in it (holdfast.key_epoch); below 0: it is empty */
 	struct lane_chain chain;
 	uint8_t nonce[CRYPTO_NONCE_LEN]; /* writer number, random, counter */
 	uint32_t nonce_counter;
@@ -240,6 +242,9 @@ int lane_store(struct lane *l, unsigned from, unsigned to);
 
 /* ---- lane.c ---- */
 
+/* Numbers, keys, seals, of all that is not stored yet: waits for the database and for memory as
+ * long as it takes. 0 or ERR_TIMEOUT: the stop is due. */
+int lane_seal(struct lane *l);
 /* Waits, or until the stop is due; loads that wait too long are answered meanwhile. */
 void lane_pause(struct lane *l, unsigned ms);
 

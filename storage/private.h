@@ -250,6 +250,10 @@ int telemetry_days_run(void *ctx, uint64_t device_key, int64_t from_us, int64_t 
         int (*day)(const struct telemetry_day *d, void *arg), void *arg);
 int telemetry_members_run(void *ctx, const char *group, uint64_t **ret, unsigned *ret_n);
 
+/* erasure.c */
+int erasure_run(void *ctx, const char *device,
+        int (*row)(const struct proof_statement *s, void *arg), void *arg);
+
 /* Symmetric keys of devices and access keys, wrapped: rows.c. */
 enum which_key { WHICH_PRIMARY = 1, WHICH_SECONDARY = 2 };
 /* Whose a wrapped key is; name is where its name is made, and has to live as long. */

@@ -5,16 +5,20 @@
 
 #define AT_ONCE 16 /* statements may be long */
 
-#define STATEMENTS(table, key, compare, order)                                    \
-	"SELECT " key ", at, body, signature FROM holdfast." table                \
-	" WHERE at >= $1 AND at < $2 AND ($4::bigint IS NULL OR " key " " compare \
-	" $4) ORDER BY " key " " order " LIMIT $3"
+#define OF_DEVICE " AND device = $5"
+#define STATEMENTS(table, key, compare, order) STATEMENTS_OF(table, "", key, compare, order)
+#define STATEMENTS_OF(table, whose, key, compare, order)                                       \
+	"SELECT " key ", at, body, signature FROM holdfast." table                             \
+	" WHERE at >= $1 AND at < $2 AND ($4::bigint IS NULL OR " key " " compare " $4)" whose \
+	" ORDER BY " key " " order " LIMIT $3"
 
 static const char *const statements_sql[][2] = {
         [PROOF_HEAD] = {STATEMENTS("heads", "head_id", "<", "DESC"),
                 STATEMENTS("heads", "head_id", ">", "ASC")},
         [PROOF_RETENTION] = {STATEMENTS("retention_records", "record_id", "<", "DESC"),
                 STATEMENTS("retention_records", "record_id", ">", "ASC")},
+        [PROOF_ERASURE] = {STATEMENTS_OF("erasures", OF_DEVICE, "erasure_id", "<", "DESC"),
+                STATEMENTS_OF("erasures", OF_DEVICE, "erasure_id", ">", "ASC")},
 };
 
 static int query_some(struct storage *s, const struct proof_query *q, PGresult **ret)
@@ -28,6 +32,8 @@ static int query_some(struct storage *s, const struct proof_query *q, PGresult *
 		pg_put_i64(&p, q->after);
 	else
 		pg_put_null(&p, PG_INT8);
+	if (q->kind == PROOF_ERASURE)
+		pg_put_text(&p, q->device);
 	return pool_call(s, statements_sql[q->kind][q->ascending], &p, ret);
 }
 
@@ -56,6 +62,8 @@ static int proof_query(void *ctx, const struct proof_query *query,
 
 struct proof_store storage_proof(struct storage *s)
 {
-	return (struct proof_store){
-	        .ctx = s, .public_key = keyring_public(s->keyring), .query = proof_query};
+	return (struct proof_store){.ctx = s,
+	        .public_key = keyring_public(s->keyring),
+	        .query = proof_query,
+	        .erase = erasure_run};
 }

@@ -117,7 +117,8 @@ enum {
 	"SELECT s.session_id, s.key, s.expiry, s.offline_at, s.sealed, s.will_device_key," \
 	" s.will_key_id, s.will, k.wrapped, coalesce(q.count, 0), coalesce(q.bytes, 0),"   \
 	" coalesce(q.last, 0) FROM holdfast.sessions s"                                    \
-	" LEFT JOIN holdfast.data_keys k ON k.device_key = s.will_device_key"
+	" LEFT JOIN holdfast.data_keys k ON k.key_id = s.will_key_id"                      \
+	" AND k.device_key = s.will_device_key"
 static const char sessions_sql[] = SESSION_COLUMNS
         " LEFT JOIN (SELECT queue, " QUEUE_STATS
         " FROM holdfast.queue GROUP BY queue) q ON q.queue = s.session_id"
@@ -264,7 +265,8 @@ enum { R_MAC, R_DEVICE, R_KEY, R_RECEIVED, R_EXPIRES, R_SEALED, R_WRAPPED, R_ID 
 static const char retained_sql[] =
         "SELECT r.topic_mac, r.device_key, r.key_id, r.received_at, r.expires_at, r.sealed,"
         " k.wrapped, d.id FROM holdfast.retained r"
-        " LEFT JOIN holdfast.data_keys k ON k.device_key = r.device_key"
+        " LEFT JOIN holdfast.data_keys k ON k.key_id = r.key_id"
+        " AND k.device_key = r.device_key"
         " LEFT JOIN holdfast.devices d ON d.device_key = r.device_key"
         " WHERE r.expires_at IS NULL OR r.expires_at > now()";
 

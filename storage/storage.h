@@ -54,6 +54,8 @@ struct storage_changes {
 	 * deleted. */
 	void (*changed)(
 	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
+	/* The data of a device was erased, which lives on: no copy of it may be kept in memory. */
+	void (*erased)(void *ctx, struct slice id, uint64_t device_key);
 	/* Changes may have been missed: everything has to be asked for again. Once at the start
 	 * too. */
 	void (*resync)(void *ctx);

@@ -276,7 +276,7 @@ static int clear_leftovers(struct pg *pg)
 	static const char retained[] =
 	        "DELETE FROM holdfast.retained r WHERE r.expires_at < $1 OR r.device_key <> 0"
 	        " AND NOT EXISTS (SELECT FROM holdfast.data_keys k"
-	        " WHERE k.device_key = r.device_key)";
+	        " WHERE k.key_id = r.key_id AND k.device_key = r.device_key)";
 	struct pg_params p = {0};
 	pg_put_time(&p, clock_steady_us());
 	int err = pg_exec(pg, retained, &p, clock_ms() + POOL_STATEMENT_MS, NULL);

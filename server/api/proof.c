@@ -49,6 +49,8 @@ static int add_statement(const struct proof_statement *s, void *arg)
 
 static struct slice scope_of(const struct proof_query *q)
 {
+	if (q->kind == PROOF_ERASURE)
+		return q->ascending ? SLICE_LIT("erasures asc") : SLICE_LIT("erasures desc");
 	if (q->kind == PROOF_HEAD)
 		return q->ascending ? SLICE_LIT("heads asc") : SLICE_LIT("heads desc");
 	return q->ascending ? SLICE_LIT("retention asc") : SLICE_LIT("retention desc");
@@ -67,15 +69,31 @@ static bool read_after(struct api_call *c, struct proof_query *q)
 	return true;
 }
 
+static bool read_device(struct api_call *c, char ret[static DEVICE_ID_MAX + 1])
+{
+	struct slice id = c->params[0];
+	if (!device_id_valid(id)) {
+		api_call_err(c, ERR_NOT_FOUND);
+		return false;
+	}
+	memcpy(ret, id.p, id.n);
+	ret[id.n] = '\0';
+	return true;
+}
+
 static void list(struct api_call *c, enum proof_kind kind)
 {
 	const struct proof_store *store = &c->api->deps.proof;
 	struct proof_query q = {.kind = kind, .from_us = INT64_MIN, .to_us = INT64_MAX};
 	struct page page = {.call = c};
+	char device[DEVICE_ID_MAX + 1];
 	uint8_t position[POSITION_LEN];
 	if (!api_window_read(c, &q.from_us, &q.to_us, &q.ascending) ||
 	        !api_call_limit(c, &page.limit) || !read_after(c, &q))
 		return;
+	if (kind == PROOF_ERASURE && !read_device(c, device))
+		return;
+	q.device = device;
 	q.limit = page.limit + 1; /* one more tells whether there is a next page */
 	int r = buf_append_str(&c->out, "{\"items\":[");
 	if (r == 0)
@@ -98,6 +116,26 @@ void api_proof_heads(struct api_call *c)
 void api_proof_retention(struct api_call *c)
 {
 	list(c, PROOF_RETENTION);
+}
+
+/* Of a device that is gone too. */
+void api_erasures(struct api_call *c)
+{
+	list(c, PROOF_ERASURE);
+}
+
+static int answer_receipt(const struct proof_statement *s, void *arg)
+{
+	return write_statement(&((struct api_call *)arg)->out, s);
+}
+
+void api_erase(struct api_call *c)
+{
+	const struct proof_store *store = &c->api->deps.proof;
+	char device[DEVICE_ID_MAX + 1];
+	if (read_device(c, device) &&
+	        api_call_ok(c, store->erase(store->ctx, device, answer_receipt, c), NULL))
+		api_call_text(c, 200, API_JSON_TYPE);
 }
 
 /* As SubjectPublicKeyInfo (RFC 8410 section 4), which openssl reads. */

@@ -11,11 +11,11 @@
 /* A text that is signed, whatever it says. */
 struct proof_statement {
 	int64_t number, at_us;
-	struct slice body,
-	        signature; /* Ed25519, over "head" or "retention", a byte 0 and the body */
+	struct slice body, signature; /* Ed25519, over "head", "retention" or "erasure", a byte 0
+	                                 and the body */
 };
 
-enum proof_kind { PROOF_HEAD, PROOF_RETENTION };
+enum proof_kind { PROOF_HEAD, PROOF_RETENTION, PROOF_ERASURE };
 
 struct proof_query {
 	enum proof_kind kind;
@@ -24,6 +24,7 @@ struct proof_query {
 	bool has_after;         /* go on behind that number, in the direction of the query */
 	int64_t after;
 	unsigned limit;
+	const char *device; /* PROOF_ERASURE: of devices of that id */
 };
 
 struct proof_store {
@@ -32,6 +33,11 @@ struct proof_store {
 	/* Calls row for up to limit statements; its slices are valid during the call; it returns 0,
 	 * or an error that ends the query. 0; ERR_UNAVAILABLE; ERR_INTERNAL. */
 	int (*query)(void *ctx, const struct proof_query *q,
+	        int (*row)(const struct proof_statement *s, void *arg), void *arg);
+	/* Destroys the data keys of a device: nothing that was stored of it opens any more. Calls
+	 * row with the receipt, once it is done. 0; ERR_NOT_FOUND; ERR_UNAVAILABLE; ERR_INTERNAL;
+	 * row's error. */
+	int (*erase)(void *ctx, const char *device,
 	        int (*row)(const struct proof_statement *s, void *arg), void *arg);
 };
 
