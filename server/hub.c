@@ -181,9 +181,9 @@ static void feed_changed(
 	mail_flush();
 }
 
-static void feed_erased(void *ctx, struct slice id, uint64_t device_key)
+static void feed_erased(void *ctx, struct slice id, uint64_t device_key, int64_t at_us)
 {
-	broker_device_erased(((struct hub *)ctx)->broker, id, device_key, clock_wall_us());
+	broker_device_erased(((struct hub *)ctx)->broker, id, device_key, at_us);
 	mail_flush();
 }
 

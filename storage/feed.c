@@ -232,10 +232,10 @@ static int follow_rotation(struct feed *f)
  * too: what was read then may be older. */
 static int follow_erasures(struct feed *f)
 {
-	static const char sql[] =
-	        "SELECT erasure_id, device_key, device FROM holdfast.erasures WHERE erasure_id > $1"
-	        " AND ($1 >= 0 OR at > clock_timestamp() - interval '1 minute')"
-	        " ORDER BY erasure_id";
+	static const char sql[] = "SELECT erasure_id, device_key, device, at FROM "
+	                          "holdfast.erasures WHERE erasure_id > $1"
+	                          " AND ($1 >= 0 OR at > clock_timestamp() - interval '1 minute')"
+	                          " ORDER BY erasure_id";
 	const struct storage_changes *c = &f->s->changes;
 	_cleanup_result_ PGresult *r = NULL;
 	struct pg_params p = {0};
@@ -250,7 +250,7 @@ static int follow_erasures(struct feed *f)
 		f->erasure = pg_get_i64(r, i, 0);
 		lanes_forget(f->s, device_key);
 		if (c->erased)
-			c->erased(c->ctx, pg_get_bytes(r, i, 2), device_key);
+			c->erased(c->ctx, pg_get_bytes(r, i, 2), device_key, pg_get_time(r, i, 3));
 	}
 	f->erasures_due = err < 0;
 	return err == ERR_UNAVAILABLE ? err : 0;

@@ -2,7 +2,8 @@
  * A lane: one thread that stores what is asked of it, batch by batch, each batch one transaction.
  * Private to lane.c (thread, gathering, answers), kinds.c (requests and what they are), claims.c
  * (which requests may share a batch), batch.c and batch_seal.c (sealing), lane_chain.c (the lane's
- * chain), stages.c (statements of everything but telemetry rows) and commit.c (transactions).
+ * chain), stages.c (statements of everything but telemetry rows), round.c, lane_connect.c and
+ * commit.c (transactions).
  */
 #ifndef HF_STORAGE_LANE_H
 #define HF_STORAGE_LANE_H
@@ -227,6 +228,11 @@ extern const unsigned n_stages;
 int stage_collect(
         struct lane *l, const struct stage *st, unsigned from, unsigned to, struct pg_params *p);
 Oid array_of(enum pg_type element);
+
+/* ---- lane_connect.c ---- */
+
+/* Another writer number, other random bytes, a counter that starts anew. As round_run. */
+int lane_new_nonces(struct lane *l);
 
 /* ---- commit.c ---- */
 

@@ -54,8 +54,9 @@ struct storage_changes {
 	 * deleted. */
 	void (*changed)(
 	        void *ctx, enum entity kind, struct slice id, uint64_t device_key, bool gone);
-	/* The data of a device was erased, which lives on: no copy of it may be kept in memory. */
-	void (*erased)(void *ctx, struct slice id, uint64_t device_key);
+	/* The data of a device was erased at at_us (the database's clock); it lives on: no copy of
+	 * what came before may be kept in memory. */
+	void (*erased)(void *ctx, struct slice id, uint64_t device_key, int64_t at_us);
 	/* Changes may have been missed: everything has to be asked for again. Once at the start
 	 * too. */
 	void (*resync)(void *ctx);

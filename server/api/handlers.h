@@ -22,6 +22,8 @@ void api_device_delete(struct api_call *c);
 void api_device_regenerate(struct api_call *c);
 void api_audit_list(struct api_call *c);
 void api_erase(struct api_call *c);
+/* Erases, and has the receipt in c->out; false: refused, and answered. */
+bool api_erase_first(struct api_call *c);
 void api_erasures(struct api_call *c);
 void api_proof_heads(struct api_call *c);
 void api_proof_retention(struct api_call *c);

@@ -129,12 +129,17 @@ static int answer_receipt(const struct proof_statement *s, void *arg)
 	return write_statement(&((struct api_call *)arg)->out, s);
 }
 
-void api_erase(struct api_call *c)
+bool api_erase_first(struct api_call *c)
 {
 	const struct proof_store *store = &c->api->deps.proof;
 	char device[DEVICE_ID_MAX + 1];
-	if (read_device(c, device) &&
-	        api_call_ok(c, store->erase(store->ctx, device, answer_receipt, c), NULL))
+	return read_device(c, device) &&
+	        api_call_ok(c, store->erase(store->ctx, device, answer_receipt, c), NULL);
+}
+
+void api_erase(struct api_call *c)
+{
+	if (api_erase_first(c))
 		api_call_text(c, 200, API_JSON_TYPE);
 }
 
