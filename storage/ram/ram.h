@@ -10,6 +10,7 @@
 #include "broker/telemetry_store.h"
 #include "registry/registry_store.h"
 #include "server/api/audit_store.h"
+#include "server/api/proof_store.h"
 
 struct ram_store;
 
@@ -19,6 +20,7 @@ void ram_free(struct ram_store *s);
 struct registry_store ram_registry(struct ram_store *s);
 struct document_store ram_documents(struct ram_store *s); /* ram_registry has it too */
 struct audit_store ram_audit(struct ram_store *s);
+struct proof_store ram_proof(struct ram_store *s); /* nothing was signed */
 struct telemetry_store ram_telemetry(struct ram_store *s);
 struct session_store ram_sessions(struct ram_store *s);
 

@@ -205,6 +205,7 @@ HF_UNUSED static void hub_start(void)
 	        .broker = h->broker,
 	        .telemetry = {h, query_rows},
 	        .audit = ram_audit(h->ram),
+	        .proof = ram_proof(h->ram),
 	        .ctx = h,
 	        .readiness = hub_readiness,
 	        .http = {.head_bytes = 16384,
