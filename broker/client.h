@@ -175,7 +175,7 @@ void retained_set(struct shard *sh, struct msg *m, struct principal *by, struct 
 /* Removes what is retained under a topic on this shard, in memory. */
 void retained_drop(struct shard *sh, struct slice topic);
 /* Drops what a device retained on this shard. */
-void retained_forget(struct shard *sh, uint64_t device_key);
+void retained_forget(struct shard *sh, uint64_t device_key, int64_t before_us);
 void retained_expire(struct shard *sh);
 /* One that an earlier hub left; device_id: whose it is, empty: nobody's that is known. Before the
  * loops run. Whether there was room for it. */

@@ -588,8 +588,8 @@ void out_judge_again(struct session *s)
 }
 
 /* Drops what is not of use any more, by a question with an argument. */
-static void sift(struct session *s, bool (*stays)(struct session *s, struct out *o, uint64_t arg),
-        uint64_t arg)
+static void sift(struct session *s,
+        bool (*stays)(struct session *s, struct out *o, const void *arg), const void *arg)
 {
 	struct out_box *box = &s->out;
 	/* From behind: the front of the flight moves up when it goes. What this connection has got
@@ -615,27 +615,35 @@ static void sift(struct session *s, bool (*stays)(struct session *s, struct out 
 	}
 }
 
-static bool is_wanted(struct session *s, struct out *o, uint64_t arg HF_UNUSED)
+static bool is_wanted(struct session *s, struct out *o, const void *arg HF_UNUSED)
 {
 	return still_wanted(s, o);
 }
 
 void out_narrowed(struct session *s)
 {
-	sift(s, is_wanted, 0);
+	sift(s, is_wanted, NULL);
 	s->narrowed = true;
 	if (s->durable)
 		s->durable->narrowed_to = s->durable->stored_to;
 }
 
-static bool is_of_another(struct session *s HF_UNUSED, struct out *o, uint64_t device_key)
+struct erased {
+	uint64_t device_key;
+	int64_t before_us;
+};
+
+static bool is_not_erased(struct session *s HF_UNUSED, struct out *o, const void *arg)
 {
-	return !o->msg || (o->flags & OUT_COMMAND) || o->msg->device_key != device_key;
+	const struct erased *e = arg;
+
+	return !o->msg || (o->flags & OUT_COMMAND) || o->msg->device_key != e->device_key ||
+	        o->msg->received_us >= e->before_us;
 }
 
-void out_forget(struct session *s, uint64_t device_key)
+void out_forget(struct session *s, uint64_t device_key, int64_t before_us)
 {
-	sift(s, is_of_another, device_key);
+	sift(s, is_not_erased, &(struct erased){device_key, before_us});
 }
 
 /* ---- the end ---- */

@@ -254,7 +254,7 @@ static void gone_arrived(struct mail *mail)
 		commands_forget(sh, m->device_key);
 		end_gone_sessions(sh, id, m->device_key);
 	}
-	retained_forget(sh, m->device_key);
+	retained_forget(sh, m->device_key, INT64_MAX);
 	revoke_of(sh, ENTITY_DEVICE, id); /* a module went without its device */
 	free(m);
 }
@@ -288,9 +288,9 @@ static void erased_arrived(struct mail *mail)
 {
 	struct erased_mail *m = container_of(mail, struct erased_mail, mail);
 	struct session *s;
-	retained_forget(m->shard, m->device_key);
+	retained_forget(m->shard, m->device_key, m->before_us);
 	LIST_FOREACH (s, &m->shard->session_list, all)
-		out_forget(s, m->device_key);
+		out_forget(s, m->device_key, m->before_us);
 	free(m);
 }
 
