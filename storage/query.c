@@ -267,7 +267,7 @@ static int read_pages(struct reading *rd, bool *ret_ended)
 		if (before == INT64_MAX || before == INT64_MIN)
 			before = rd->q->ascending ? rd->walk.lo_us : rd->walk.now_us;
 		*ret_ended = !full && rd->walk.last;
-		query_walk_page(&rd->walk, full, llabs(rd->walk.after_us - before));
+		query_walk_page(&rd->walk, full, n > 0 ? llabs(rd->walk.after_us - before) : 0);
 		if (*ret_ended || over_budget(rd))
 			return 0;
 	}

@@ -168,11 +168,13 @@ START_TEST(no_more_than_there_are_threads)
 	}
 	call(429, "GET", TAIL, SERVICE, NULL, NULL);
 	close(fds[0]);
-	struct reply r;
-	do
+	struct reply r = {0};
+	do {
+		reply_done(&r);
 		call_with(&r, "HEAD", STREAM, SERVICE, NULL, NULL);
-	while (r.status == 429);
+	} while (r.status == 429);
 	ck_assert_int_eq(r.status, 200);
+	reply_done(&r);
 	close(fds[1]);
 }
 END_TEST
