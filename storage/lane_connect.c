@@ -53,7 +53,7 @@ static const struct statement {
                 " FROM holdfast.data_keys WHERE device_key = ANY($1)"
                 " ORDER BY device_key, key_id DESC",
                 1, {PG_INT8_ARRAY}},
-        {"epoch", "SELECT epoch FROM holdfast.key_epoch", 0, {0}},
+        {"epoch", "SELECT epoch FROM holdfast.key_epoch WHERE one", 0, {0}},
         {"hold", "SELECT holdfast.keys_hold($1)", 1, {PG_INT8}},
         {"insert", INSERT_ROWS, 5,
                 {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY,
