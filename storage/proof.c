@@ -5,7 +5,7 @@
 
 #define AT_ONCE 16 /* statements may be long */
 
-#define OF_DEVICE " AND device = $5"
+#define OF_DEVICE " AND ($5::text IS NULL OR device = $5)"
 #define STATEMENTS(table, key, compare, order) STATEMENTS_OF(table, "", key, compare, order)
 #define STATEMENTS_OF(table, whose, key, compare, order)                                       \
 	"SELECT " key ", at, body, signature FROM holdfast." table                             \
@@ -32,8 +32,10 @@ static int query_some(struct storage *s, const struct proof_query *q, PGresult *
 		pg_put_i64(&p, q->after);
 	else
 		pg_put_null(&p, PG_INT8);
-	if (q->kind == PROOF_ERASURE)
+	if (q->kind == PROOF_ERASURE && q->device)
 		pg_put_text(&p, q->device);
+	else if (q->kind == PROOF_ERASURE)
+		pg_put_null(&p, PG_TEXT);
 	return pool_call(s, statements_sql[q->kind][q->ascending], &p, ret);
 }
 

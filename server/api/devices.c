@@ -98,7 +98,7 @@ static bool read_erase(struct api_call *c, bool *ret)
 	return true;
 }
 
-/* What is erased stays erased: whether the delete would be refused is asked before. */
+/* What is erased stays erased: whether the call is to be refused is asked before. */
 static bool may_erase(struct api_call *c, struct registry_condition cond)
 {
 	_cleanup_json_ json_t *doc = NULL;
@@ -108,6 +108,13 @@ static bool may_erase(struct api_call *c, struct registry_condition cond)
 	        (!etag || strcmp(cond.if_match, etag) != 0))
 		r = ERR_STALE;
 	return api_call_ok(c, r, NULL);
+}
+
+void api_erase(struct api_call *c)
+{
+	struct registry_condition cond;
+	if (api_call_match(c, read_device, &cond) && may_erase(c, cond) && api_erase_first(c))
+		api_call_text(c, 200, API_JSON_TYPE);
 }
 
 void api_device_delete(struct api_call *c)

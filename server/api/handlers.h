@@ -25,6 +25,8 @@ void api_erase(struct api_call *c);
 /* Erases, and has the receipt in c->out; false: refused, and answered. */
 bool api_erase_first(struct api_call *c);
 void api_erasures(struct api_call *c);
+void api_erasure_list(struct api_call *c);
+void api_erasure_get(struct api_call *c);
 void api_proof_heads(struct api_call *c);
 void api_proof_retention(struct api_call *c);
 void api_proof_key(struct api_call *c);

@@ -119,9 +119,9 @@ const char api_openapi_components[] = JSON({
 		"number": {"type": "integer", "description": "Rises by one from each to the next"},
 		"time": {"type": "string", "format": "date-time"},
 		"body": {"type": "string", "description":
-			"Lines: what it is, number, microseconds since 1970, then chains, positions and hashes"},
+			"Lines: what it is, number, microseconds since 1970, then chains, positions and hashes; an erasure's is JSON"},
 		"signature": {"type": "string", "format": "byte", "description":
-			"Ed25519 over the word head or retention, a byte 0, and the body"}
+			"Ed25519 over the word head, retention or erasure, a byte 0, and the body"}
 	}},
 	"StatementList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Statement"}},

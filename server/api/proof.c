@@ -81,17 +81,15 @@ static bool read_device(struct api_call *c, char ret[static DEVICE_ID_MAX + 1])
 	return true;
 }
 
-static void list(struct api_call *c, enum proof_kind kind)
+/* device NULL: whichever. */
+static void list_of(struct api_call *c, enum proof_kind kind, const char *device)
 {
 	const struct proof_store *store = &c->api->deps.proof;
 	struct proof_query q = {.kind = kind, .from_us = INT64_MIN, .to_us = INT64_MAX};
 	struct page page = {.call = c};
-	char device[DEVICE_ID_MAX + 1];
 	uint8_t position[POSITION_LEN];
 	if (!api_window_read(c, &q.from_us, &q.to_us, &q.ascending) ||
 	        !api_call_limit(c, &page.limit) || !read_after(c, &q))
-		return;
-	if (kind == PROOF_ERASURE && !read_device(c, device))
 		return;
 	q.device = device;
 	q.limit = page.limit + 1; /* one more tells whether there is a next page */
@@ -110,18 +108,20 @@ static void list(struct api_call *c, enum proof_kind kind)
 
 void api_proof_heads(struct api_call *c)
 {
-	list(c, PROOF_HEAD);
+	list_of(c, PROOF_HEAD, NULL);
 }
 
 void api_proof_retention(struct api_call *c)
 {
-	list(c, PROOF_RETENTION);
+	list_of(c, PROOF_RETENTION, NULL);
 }
 
 /* Of a device that is gone too. */
 void api_erasures(struct api_call *c)
 {
-	list(c, PROOF_ERASURE);
+	char device[DEVICE_ID_MAX + 1];
+	if (read_device(c, device))
+		list_of(c, PROOF_ERASURE, device);
 }
 
 static int answer_receipt(const struct proof_statement *s, void *arg)
@@ -137,9 +137,46 @@ bool api_erase_first(struct api_call *c)
 	        api_call_ok(c, store->erase(store->ctx, device, answer_receipt, c), NULL);
 }
 
-void api_erase(struct api_call *c)
+/* Of all devices. */
+void api_erasure_list(struct api_call *c)
 {
-	if (api_erase_first(c))
+	list_of(c, PROOF_ERASURE, NULL);
+}
+
+struct wanted {
+	struct api_call *call;
+	int64_t number;
+	bool found;
+};
+
+static int answer_wanted(const struct proof_statement *s, void *arg)
+{
+	struct wanted *w = arg;
+	if (s->number != w->number)
+		return 0;
+	w->found = true;
+	return write_statement(&w->call->out, s);
+}
+
+void api_erasure_get(struct api_call *c)
+{
+	const struct proof_store *store = &c->api->deps.proof;
+	struct wanted w = {.call = c};
+	uint64_t number;
+	if (api_parse_uint(c->params[0], 1, INT64_MAX, &number) < 0) {
+		api_call_problem(c, API_PROBLEM_NOT_FOUND, NULL);
+		return;
+	}
+	w.number = (int64_t)number;
+	const struct proof_query q = {.kind = PROOF_ERASURE,
+	        .from_us = INT64_MIN,
+	        .to_us = INT64_MAX,
+	        .ascending = true,
+	        .has_after = true,
+	        .after = w.number - 1,
+	        .limit = 1};
+	int r = store->query(store->ctx, &q, answer_wanted, &w);
+	if (api_call_ok(c, r == 0 && !w.found ? ERR_NOT_FOUND : r, NULL))
 		api_call_text(c, 200, API_JSON_TYPE);
 }
 

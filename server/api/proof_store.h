@@ -24,7 +24,7 @@ struct proof_query {
 	bool has_after;         /* go on behind that number, in the direction of the query */
 	int64_t after;
 	unsigned limit;
-	const char *device; /* PROOF_ERASURE: of devices of that id */
+	const char *device; /* PROOF_ERASURE: of devices of that id; NULL: of all */
 };
 
 struct proof_store {
