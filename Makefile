@@ -13,13 +13,12 @@ CC := gcc
 endif
 BUILD ?= build$(if $(SAN),/$(SAN))
 
-PKGS := openssl libevent_core jansson libpq libcurl libjwt libseccomp
-HEADERS := p11-kit-1 # no library of it is linked: tokens bring theirs
+PKGS := openssl libevent_core jansson libpq libcurl libjwt
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wformat=2 -Wundef -Werror
 HF_CFLAGS := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -fPIE -I. $(WARN) \
-	-D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) $(HEADERS) 2>/dev/null)
+	-D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 HF_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now
 HF_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhttp_parser -lwslay -lm
 ifeq ($(SAN),asan)

@@ -137,27 +137,8 @@ void broker_identity_changed(struct broker *b, enum entity kind, struct slice id
 /* A generation of a device is gone: end its connections, forget sessions, commands and retained
  * messages. */
 void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key);
-/* What this generation of a device has published was erased: its retained messages, what waits of
- * it in queues, its commands and its will, as far as they were received before before_us (wall
- * clock), leave memory. It stays connected. */
-void broker_device_erased(
-        struct broker *b, struct slice id, uint64_t device_key, int64_t before_us);
 /* Changes may have been missed: ask for every session's principal again. */
 void broker_recheck_all(struct broker *b);
-
-/* ---- several hubs on one store (session_store.h); from any thread ---- */
-/* Another hub (by) wants the session of that id and key: its client ends, and it is given. */
-void broker_session_wanted(
-        struct broker *b, struct slice by, uint64_t session_id, struct slice key);
-/* The session of that key was given to this hub. */
-void broker_session_given(struct broker *b, struct slice key);
-/* A client of that key came to another hub, and no session: one that is kept nowhere ends here. */
-void broker_session_elsewhere(struct broker *b, struct slice key);
-/* A session of a hub that died is this hub's now; taken over. */
-void broker_session_left(struct broker *b, struct session_left *left);
-/* Another hub has committed command n for a device. */
-void broker_command_elsewhere(
-        struct broker *b, struct slice device_id, uint64_t device_key, uint64_t n);
 
 /* ---- for the API; on threads that may block (workers), never on a loop ---- */
 struct broker_connection {

@@ -114,9 +114,6 @@ int64_t client_activity_us(const struct broker_client *c);
 /* Arms the timer for keep alive and expiry of the credential. */
 void client_watch(struct broker_client *c);
 
-/* The session's client goes: another has come in its place. May end the session. */
-void client_taken_over(struct session *s);
-
 /* connect.c: the first packet. Returns false when it stays unread because the connection moves. */
 bool connect_received(struct broker_client *c, const struct mqtt_frame *f);
 /* Refuses before CONNACK. */
@@ -175,7 +172,7 @@ void retained_set(struct shard *sh, struct msg *m, struct principal *by, struct 
 /* Removes what is retained under a topic on this shard, in memory. */
 void retained_drop(struct shard *sh, struct slice topic);
 /* Drops what a device retained on this shard. */
-void retained_forget(struct shard *sh, uint64_t device_key, int64_t before_us);
+void retained_forget(struct shard *sh, uint64_t device_key);
 void retained_expire(struct shard *sh);
 /* One that an earlier hub left; device_id: whose it is, empty: nobody's that is known. Before the
  * loops run. Whether there was room for it. */

@@ -13,7 +13,6 @@
 #define PAGE_BYTES (1u << 20)
 #define COUNT_MS 1000 /* a full queue is counted anew this often: commands expire in the store */
 #define IDS_MAX 16
-#define TAG_BITS 8
 
 struct commands {
 	uint64_t device_key;
@@ -22,12 +21,10 @@ struct commands {
 	 * before its session ended (n <= again_to: again). */
 	uint64_t stored_to, loaded_to, again_to;
 	uint64_t counted_ms;
-	unsigned count;   /* in the store, or on their way there; with other hubs, at most */
-	uint64_t asked;   /* how many this hub ever put there */
+	unsigned count;   /* in the store, or on their way there */
 	unsigned gone;    /* how often one went: a count during which one did is worth nothing */
 	unsigned pending; /* appends and reads under way: it stays */
 	bool loading;
-	bool look; /* other hubs may have put some that this one did not hear of */
 	uint8_t id_len;
 	char id[];
 };
@@ -70,23 +67,10 @@ static void commands_drop(struct shard *sh, struct commands *q)
 	free(q);
 }
 
-static struct session *device_session(const struct shard *sh, const struct commands *q)
-{
-	struct session *s = session_find_device(sh, slice_make(q->id, q->id_len));
-	return s && s->principal->device_key == q->device_key ? s : NULL;
-}
-
-static bool shared(const struct shard *sh)
-{
-	const struct session_store *store = &sh->b->sessions_store;
-	return store->shared(store->ctx);
-}
-
-/* A queue that is empty need not be known; nor, with other hubs, that of a device which is not
- * here. */
+/* A queue that is empty need not be known. */
 static void commands_tidy(struct shard *sh, struct commands *q)
 {
-	if (q->pending == 0 && (q->count == 0 || (shared(sh) && !device_session(sh, q))))
+	if (q->count == 0 && q->pending == 0)
 		commands_drop(sh, q);
 }
 
@@ -147,6 +131,12 @@ static void commands_removed(struct shard *sh, struct commands *q, uint64_t n)
 
 /* ---- to the device ---- */
 
+static struct session *device_session(const struct shard *sh, const struct commands *q)
+{
+	struct session *s = session_find_device(sh, slice_make(q->id, q->id_len));
+	return s && s->principal->device_key == q->device_key ? s : NULL;
+}
+
 /* What the session's subscriptions say about a topic. False: none matches. */
 static bool match(const struct session *s, struct slice topic, struct out_spec *d,
         uint32_t ids[static IDS_MAX])
@@ -166,26 +156,12 @@ static bool match(const struct session *s, struct slice topic, struct out_spec *
 	return any;
 }
 
-static bool in_flight(const struct session *s, uint64_t n)
-{
-	for (uint32_t i = 0; i < s->out.flight.count; i++) {
-		const struct out *o = out_ring_at(&s->out.flight, i);
-		if ((o->flags & OUT_COMMAND) && o->n == n)
-			return true;
-	}
-	return false;
-}
-
 /* Gives the next command to the session. sent: it was, before this hub. False: it waits for a
  * subscription, for the right to receive it or for room. */
 static bool give(struct session *s, struct commands *q, struct msg *m, uint64_t n, bool sent)
 {
 	uint32_t ids[IDS_MAX];
 	struct out_spec d = {.msg = m};
-	if (in_flight(s, n)) { /* read again, because another hub's came before it */
-		q->loaded_to = n;
-		return true;
-	}
 	if (!match(s, msg_topic(m), &d, ids) || (s->filters && !receive_may(s, m, NULL)))
 		return false;
 	if (!out_command(s, &d, n, sent || n <= q->again_to)) {
@@ -212,13 +188,6 @@ struct command_load {
 
 static void take_page(struct session *s, struct commands *q, struct command_load *l)
 {
-	uint64_t last = l->ask.n > 0 ? l->ask.entries[l->ask.n - 1].n : 0;
-	if (q->look) {
-		q->look = l->ask.more;
-		q->count = q->count > l->ask.n ? q->count : l->ask.n;
-		q->stored_to = q->stored_to > last ? q->stored_to : last;
-		l->stored_to = l->stored_to > last ? l->stored_to : last;
-	}
 	for (unsigned i = 0; i < l->ask.n; i++) {
 		const struct queue_entry *e = &l->ask.entries[i];
 		if (is_over(s->shard, e->msg)) {
@@ -258,32 +227,15 @@ static void page_answered(struct mail *mail)
 		commands_pump(s);
 }
 
-/* The device's queue; one that other hubs may have put commands into is read from its beginning. */
-static struct commands *commands_to_look_at(struct session *s)
-{
-	uint64_t device_key = s->principal->device_key;
-	if (!s->commands_look || s->n_subs == 0 || !session_writable(s))
-		return commands_find(s->shard, device_key);
-	struct commands *q = commands_get(s->shard, device_key, principal_id(s->principal));
-	if (!q || device_session(s->shard, q) != s)
-		return NULL;
-	s->commands_look = false;
-	q->look = true;
-	q->again_to = q->again_to > q->loaded_to ? q->again_to : q->loaded_to;
-	q->loaded_to = 0;
-	return q;
-}
-
 void commands_pump(struct session *s)
 {
 	struct shard *sh = s->shard;
 	const struct session_store *store = &sh->b->sessions_store;
 	s->commands_wait = false;
-	if (s->principal->kind != PRINCIPAL_DEVICE ||
-	        (map_count(&sh->commands) == 0 && !s->commands_look))
+	if (map_count(&sh->commands) == 0 || s->principal->kind != PRINCIPAL_DEVICE)
 		return;
-	struct commands *q = commands_to_look_at(s);
-	if (!q || q->loading || (q->loaded_to == q->stored_to && !q->look) || s->n_subs == 0 ||
+	struct commands *q = commands_find(sh, s->principal->device_key);
+	if (!q || q->loading || q->loaded_to == q->stored_to || s->n_subs == 0 ||
 	        !session_writable(s) || device_session(sh, q) != s)
 		return;
 	if (!out_command_room(s)) {
@@ -350,7 +302,7 @@ struct command_in {
 	struct shard *from, *home;
 	uint64_t generation; /* of the queue that is asked for */
 	/* When a count was asked for. */
-	uint64_t stored_to, asked;
+	uint64_t stored_to;
 	unsigned gone;
 	int err;
 };
@@ -390,22 +342,14 @@ static void command_kept(struct mail *mail)
 		struct session *s = device_session(sh, q);
 		if (err)
 			commands_lost(q);
-		bool next = q->loaded_to == in->stored_to && !q->look;
-		if (err == 0 && s && session_writable(s) && !q->loading && next)
+		if (err == 0 && s && session_writable(s) && !q->loading &&
+		        q->loaded_to + 1 == in->ask.n)
 			give(s, q, in->p->msg, in->ask.n, false);
 		else if (err == 0 && s)
 			commands_pump(s);
 		commands_answered(sh, q);
 	}
 	command_return(in, err);
-}
-
-/* Numbers rise by the clock, so that those of several hubs do; the last bits tell whose they are.
- */
-static uint64_t command_number(const struct shard *sh, const struct commands *q)
-{
-	uint64_t now = (uint64_t)loop_wall_us(sh->loop), next = (q->stored_to >> TAG_BITS) + 1;
-	return (now > next ? now : next) << TAG_BITS | sh->b->command_tag;
 }
 
 static void command_append(struct command_in *in, struct commands *q)
@@ -417,18 +361,10 @@ static void command_append(struct command_in *in, struct commands *q)
 	in->ask.req.mail.deliver = command_kept;
 	in->ask.req.reply_to = in->home->box;
 	in->ask.queue = COMMAND_QUEUE(q->device_key);
-	in->stored_to = q->stored_to;
-	in->ask.n = q->stored_to = command_number(in->home, q);
-	q->asked++;
+	in->ask.n = ++q->stored_to;
 	in->ask.msg = in->p->msg;
 	in->ask.qos = 1;
 	store->queue_append(store->ctx, &in->ask);
-}
-
-/* Whether this hub has put it there after something was asked of the store. */
-static bool is_later(const struct command_in *in, uint64_t n)
-{
-	return n > in->stored_to && (n & ((1u << TAG_BITS) - 1)) == in->home->b->command_tag;
 }
 
 /* Nothing has gone since it was asked: of those that there were then the rows tell which are left
@@ -437,16 +373,14 @@ static void take_count(const struct command_in *in, struct commands *q)
 {
 	const struct queue_load *look = &in->look;
 	unsigned alive = 0;
-	for (unsigned i = 0; i < look->n; i++) {
+	for (unsigned i = 0; i < look->n && look->entries[i].n <= in->stored_to; i++) {
 		const struct queue_entry *e = &look->entries[i];
-		if (is_later(in, e->n))
-			continue;
 		if (e->n <= q->loaded_to || !is_over(in->home, e->msg))
 			alive++;
 		else
 			queue_remove(in->home, look->queue, e->n);
 	}
-	q->count = alive + (unsigned)(q->asked - in->asked);
+	q->count = alive + (unsigned)(q->stored_to - in->stored_to);
 }
 
 /* Commands that have expired in the store make room without anybody saying so. */
@@ -481,7 +415,6 @@ static void count_anew(struct command_in *in, struct commands *q)
 	q->pending++;
 	in->generation = q->generation;
 	in->stored_to = q->stored_to;
-	in->asked = q->asked;
 	in->gone = q->gone;
 	in->look.req.mail.deliver = counted;
 	in->look.req.reply_to = in->home->box;
@@ -498,59 +431,12 @@ static void command_arrived(struct mail *mail)
 	struct commands *q = commands_get(sh, in->p->device_key, in->p->device_id);
 	if (!q)
 		command_return(in, ERR_NOMEM);
-	else if (shared(sh))
-		count_anew(in, q); /* what other hubs have put there counts */
 	else if (q->count < shard_limits(sh)->command_depth)
 		command_append(in, q);
 	else if (shard_now(sh) - q->counted_ms >= COUNT_MS)
 		count_anew(in, q);
 	else
 		command_return(in, ERR_QUOTA);
-}
-
-/* ---- another hub has put one there ---- */
-
-struct command_mail {
-	struct mail mail;
-	struct shard *shard;
-	uint64_t device_key, n;
-	size_t id_len;
-	char id[];
-};
-
-static void elsewhere(struct mail *mail)
-{
-	struct command_mail *m = container_of(mail, struct command_mail, mail);
-	struct shard *sh = m->shard;
-	struct session *s = session_find_device(sh, slice_make(m->id, m->id_len));
-	struct commands *q = NULL;
-	if (s && s->principal->device_key == m->device_key)
-		q = commands_get(sh, m->device_key, slice_make(m->id, m->id_len));
-	if (q) {
-		q->count++;
-		q->stored_to = q->stored_to > m->n ? q->stored_to : m->n;
-		/* It was committed after later ones: what follows it is in the flight, or read
-		 * again. */
-		if (q->loaded_to >= m->n)
-			q->loaded_to = m->n - 1;
-		commands_pump(s);
-	}
-	free(m);
-}
-
-void broker_command_elsewhere(
-        struct broker *b, struct slice device_id, uint64_t device_key, uint64_t n)
-{
-	if (!b->keeps || n == 0)
-		return;
-	struct command_mail *m = mem_new(sizeof(*m) + device_id.n);
-	m->mail.deliver = elsewhere;
-	m->shard = broker_home_client(b, device_id);
-	m->device_key = device_key;
-	m->n = n;
-	m->id_len = device_id.n;
-	memcpy(m->id, device_id.p, device_id.n);
-	mail_send(m->shard->box, &m->mail);
 }
 
 static void finish(struct broker_command *p, int err)

@@ -5,7 +5,6 @@
 #include "broker/client.h"
 #include "broker/command.h"
 #include "broker/denied.h"
-#include "broker/lease.h"
 #include "broker/mem.h"
 #include "broker/quota.h"
 #include "broker/rate.h"
@@ -29,7 +28,6 @@ struct connecting {
 	struct http_opening *opening; /* of its WebSocket; may be NULL */
 	struct session *session;      /* made for it, and on its way to the store */
 	struct loop_timer timer;      /* which does not answer for ever */
-	struct lease_wait lease;      /* its session comes from another hub, perhaps */
 	bool joined;                  /* session was set: no other answer will come */
 	bool changed;                 /* ask for its identity again when it is connected */
 	uint16_t assigned_len;        /* a client id that the hub chose, 0: the client's own */
@@ -42,7 +40,6 @@ static void connecting_free(struct connecting *k)
 {
 	LIST_REMOVE(k, entry);
 	loop_timer_cancel(&k->timer);
-	lease_unwait(&k->lease);
 	if (k->client)
 		k->client->connecting = NULL;
 	principal_unref(k->auth.principal);
@@ -98,7 +95,7 @@ static struct broker_client *connecting_client(const struct connecting *k)
 	return k->client;
 }
 
-void client_taken_over(struct session *s)
+static void take_over(struct session *s)
 {
 	struct broker_client *old = s->client;
 	old->taken_over = true;
@@ -128,7 +125,7 @@ static struct session *known_session(const struct connecting *k)
 	}
 	if (s && s->client) {
 		/* A will without delay goes out now, and with it a session that expires at once. */
-		client_taken_over(s);
+		take_over(s);
 		s = session_find(k->shard, p, k->auth.client_id);
 	}
 	if (!s)
@@ -427,29 +424,6 @@ static void load(struct connecting *k)
 	store->qos2_load(store->ctx, &k->load);
 }
 
-/* Its session is here, if there is one. */
-static void go_on(struct connecting *k)
-{
-	if (must_load(k))
-		load(k);
-	else
-		connect_finish(k);
-}
-
-static void leased(struct lease_wait *w, int err)
-{
-	struct connecting *k = container_of(w, struct connecting, lease);
-	struct broker_client *c = k->client;
-	if (!c || c->state != CLIENT_CONNECTING) {
-		connecting_free(k);
-	} else if (err) {
-		connecting_free(k);
-		connect_refuse(c, MQTT_UNAVAILABLE, END_REFUSED);
-	} else {
-		go_on(k);
-	}
-}
-
 static uint8_t refusal_code(int err)
 {
 	switch (err) {
@@ -494,9 +468,10 @@ static void authenticated(struct auth_request *r)
 		connect_refuse(c, MQTT_NOT_AUTHORIZED, END_REFUSED);
 		return;
 	}
-	k->lease.done = leased;
-	if (!lease_wait(k->shard, k->auth.principal, k->auth.client_id, &k->lease))
-		go_on(k);
+	if (must_load(k))
+		load(k);
+	else
+		connect_finish(k);
 }
 
 /* ---- the packet ---- */

@@ -587,23 +587,20 @@ void out_judge_again(struct session *s)
 	ring_judge_again(&s->out.queue);
 }
 
-/* Drops what is not of use any more, by a question with an argument. */
-static void sift(struct session *s,
-        bool (*stays)(struct session *s, struct out *o, const void *arg), const void *arg)
+void out_narrowed(struct session *s)
 {
 	struct out_box *box = &s->out;
 	/* From behind: the front of the flight moves up when it goes. What this connection has got
 	 * already is acknowledged as ever; another one does not get it. */
 	for (uint32_t i = box->flight.count; i-- > 0;) {
 		struct out *o = out_ring_at(&box->flight, i);
-		bool may_go = o->flags & (OUT_UNSENT | OUT_COMMIT);
-		if (o->qos > 0 && may_go && !stays(s, o, arg))
+		if (o->qos > 0 && (o->flags & (OUT_UNSENT | OUT_COMMIT)) && !still_wanted(s, o))
 			flight_drop(s, i);
 	}
 	for (uint32_t left = box->queue.count; left > 0; left--) {
 		struct out o;
 		queue_pop(s, &o);
-		if (!stays(s, &o, arg)) {
+		if (!still_wanted(s, &o)) {
 			out_done(s, &o);
 			continue;
 		}
@@ -613,37 +610,9 @@ static void sift(struct session *s,
 		*place = o;
 		box->queued_bytes += msg_size(o.msg);
 	}
-}
-
-static bool is_wanted(struct session *s, struct out *o, const void *arg HF_UNUSED)
-{
-	return still_wanted(s, o);
-}
-
-void out_narrowed(struct session *s)
-{
-	sift(s, is_wanted, NULL);
 	s->narrowed = true;
 	if (s->durable)
 		s->durable->narrowed_to = s->durable->stored_to;
-}
-
-struct erased {
-	uint64_t device_key;
-	int64_t before_us;
-};
-
-static bool is_not_erased(struct session *s HF_UNUSED, struct out *o, const void *arg)
-{
-	const struct erased *e = arg;
-
-	return !o->msg || (o->flags & OUT_COMMAND) || o->msg->device_key != e->device_key ||
-	        o->msg->received_us >= e->before_us;
-}
-
-void out_forget(struct session *s, uint64_t device_key, int64_t before_us)
-{
-	sift(s, is_not_erased, &(struct erased){device_key, before_us});
 }
 
 /* ---- the end ---- */

@@ -99,9 +99,6 @@ bool out_loaded(struct session *s, struct queue_entry *e, bool again);
 void out_judge_again(struct session *s);
 /* Subscriptions were taken away: what nothing of the others takes is not sent any more. */
 void out_narrowed(struct session *s);
-/* What the device had published before that was erased: what is not sent yet is not sent any more.
- */
-void out_forget(struct session *s, uint64_t device_key, int64_t before_us);
 /* The session ends: drops everything. give_back: messages of shared groups go to other members. */
 void out_free(struct session *s, bool give_back);
 

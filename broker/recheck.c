@@ -254,7 +254,7 @@ static void gone_arrived(struct mail *mail)
 		commands_forget(sh, m->device_key);
 		end_gone_sessions(sh, id, m->device_key);
 	}
-	retained_forget(sh, m->device_key, INT64_MAX);
+	retained_forget(sh, m->device_key);
 	revoke_of(sh, ENTITY_DEVICE, id); /* a module went without its device */
 	free(m);
 }
@@ -271,38 +271,6 @@ void broker_device_gone(struct broker *b, struct slice id, uint64_t device_key)
 		m->len = (uint16_t)id.n;
 		if (id.n > 0)
 			memcpy(m->id, id.p, id.n);
-		mail_send(b->shards[i].box, &m->mail);
-	}
-}
-
-/* ---- what a device said was erased ---- */
-
-struct erased_mail {
-	struct mail mail;
-	struct shard *shard;
-	uint64_t device_key;
-	int64_t before_us;
-};
-
-static void erased_arrived(struct mail *mail)
-{
-	struct erased_mail *m = container_of(mail, struct erased_mail, mail);
-	struct session *s;
-	retained_forget(m->shard, m->device_key, m->before_us);
-	LIST_FOREACH (s, &m->shard->session_list, all)
-		out_forget(s, m->device_key, m->before_us);
-	free(m);
-}
-
-void broker_device_erased(
-        struct broker *b, struct slice id HF_UNUSED, uint64_t device_key, int64_t before_us)
-{
-	for (unsigned i = 0; device_key && i < b->n; i++) {
-		struct erased_mail *m = mem_new(sizeof(*m));
-		m->mail.deliver = erased_arrived;
-		m->shard = &b->shards[i];
-		m->device_key = device_key;
-		m->before_us = before_us;
 		mail_send(b->shards[i].box, &m->mail);
 	}
 }

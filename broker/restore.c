@@ -41,7 +41,7 @@ static int take_sub(void *ctx, const struct sub_write *sub)
 	struct restore *r = ctx;
 	struct session *s = map_get(
 	        &r->by_id, slice_make(&sub->session_id, sizeof(sub->session_id)));
-	int err = s ? subscription_restored(s, sub, false) : ERR_INVALID;
+	int err = s ? subscription_restored(s, sub) : ERR_INVALID;
 	r->subs += err == 0;
 	r->left_out += err != 0;
 	return 0;

@@ -289,22 +289,6 @@ size_t retain_remove_device(struct retain *r, uint64_t device_key)
 	return removed;
 }
 
-size_t retain_remove_older(struct retain *r, uint64_t device_key, int64_t before_us)
-{
-	const struct device *d = map_get(&r->devices, device_slice(&device_key));
-	struct node *next = d ? LIST_FIRST(&d->nodes) : NULL;
-	size_t removed = 0;
-	/* The list goes with its last node. */
-	for (struct node *n = next; n; n = next) {
-		next = LIST_NEXT(n, of_device);
-		if (n->is.msg->received_us >= before_us)
-			continue;
-		node_remove(r, n);
-		removed++;
-	}
-	return removed;
-}
-
 size_t retain_expire(struct retain *r, uint64_t now_ms, size_t limit)
 {
 	size_t removed = 0;

@@ -38,8 +38,6 @@ const struct retained *retain_get(const struct retain *r, struct slice topic);
 bool retain_remove(struct retain *r, struct slice topic);
 /* Removes all of a device's. Returns how many. */
 size_t retain_remove_device(struct retain *r, uint64_t device_key);
-/* The same of what was received before before_us (wall clock). */
-size_t retain_remove_older(struct retain *r, uint64_t device_key, int64_t before_us);
 /* Removes what has expired by now_ms, looking at no more than limit messages a call (it goes on
  * where the last call stopped). Returns how many were removed. */
 size_t retain_expire(struct retain *r, uint64_t now_ms, size_t limit);

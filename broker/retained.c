@@ -177,13 +177,10 @@ void retained_set(struct shard *sh, struct msg *m, struct principal *by, struct 
 	mail_post(home->box, &c->ask.req.mail);
 }
 
-void retained_forget(struct shard *sh, uint64_t device_key, int64_t before_us)
+void retained_forget(struct shard *sh, uint64_t device_key)
 {
 	size_t count = retain_count(sh->retain), bytes = retain_bytes(sh->retain);
-	if (before_us == INT64_MAX)
-		retain_remove_device(sh->retain, device_key);
-	else
-		retain_remove_older(sh->retain, device_key, before_us);
+	retain_remove_device(sh->retain, device_key);
 	account(sh, count, bytes);
 }
 

@@ -18,9 +18,12 @@
 #define RETURN_MS 60000
 #define WILL_MS 10000
 #define JUDGE_MS 1000 /* who it is is asked again this often, before its will goes out */
+#define KEY_MAX (2 + MODULE_ID_MAX + CLIENT_ID_MAX)
 
-size_t session_key(const struct principal *p, struct slice client_id,
-        char out[static SESSION_KEY_MAX], size_t *id_off)
+/* Kind, then (but for devices, whose client id it is) the principal's id with its length, then the
+ * client id: a back end never meets a device's session, nor one back end another's. */
+static size_t session_key(
+        const struct principal *p, struct slice client_id, char out[static KEY_MAX], size_t *id_off)
 {
 	size_t n = 0;
 	assert(client_id.n <= CLIENT_ID_MAX);
@@ -36,21 +39,10 @@ size_t session_key(const struct principal *p, struct slice client_id,
 	return n + client_id.n;
 }
 
-bool session_key_client(struct slice key, struct slice *ret)
-{
-	size_t off = key.n > 0 && key.p[0] == PRINCIPAL_DEVICE ? 1
-	        : key.n > 1                                    ? 2 + (size_t)key.p[1]
-	                                                       : SIZE_MAX;
-	if (key.n > SESSION_KEY_MAX || off > key.n)
-		return false;
-	*ret = slice_from(key, off);
-	return true;
-}
-
 struct session *session_find(
         const struct shard *sh, const struct principal *p, struct slice client_id)
 {
-	char key[SESSION_KEY_MAX];
+	char key[KEY_MAX];
 	size_t id_off, n = session_key(p, client_id, key, &id_off);
 	return map_get(&sh->sessions, slice_make(key, n));
 }
@@ -104,7 +96,7 @@ static bool is_module(const struct principal *p)
 
 static struct session *session_make(struct shard *sh, struct principal *p, struct slice client_id)
 {
-	char key[SESSION_KEY_MAX];
+	char key[KEY_MAX];
 	size_t id_off, n = session_key(p, client_id, key, &id_off);
 	struct session *s = mem_new(sizeof(*s) + n);
 	memcpy(s->key, key, n);
@@ -143,7 +135,7 @@ struct session *session_new(struct shard *sh, struct principal *p, struct slice 
 struct session *session_restored(struct shard *sh, const struct session_row *row)
 {
 	struct slice client_id = slice_from(row->key, row->client_id_off);
-	char key[SESSION_KEY_MAX];
+	char key[KEY_MAX];
 	size_t id_off;
 	if (client_id.n > CLIENT_ID_MAX)
 		return NULL;
@@ -242,14 +234,6 @@ void session_discard(struct session *s)
 	session_free(s);
 }
 
-void session_leave(struct session *s)
-{
-	assert(!s->client);
-	session_unsubscribe_all(s);
-	out_free(s, false);
-	session_free(s);
-}
-
 void session_end(struct session *s)
 {
 	assert(!s->client);
@@ -281,8 +265,6 @@ void session_attach(struct session *s, struct broker_client *c, uint32_t expiry)
 	s->expiry = expiry;
 	s->will_at = s->expire_at = NEVER;
 	loop_timer_cancel(&s->timer);
-	const struct shard *sh = s->shard;
-	s->commands_look = sh->b->keeps && sh->b->sessions_store.shared(sh->b->sessions_store.ctx);
 	qos2_restart(&s->qos2);
 	out_restart(s);
 }

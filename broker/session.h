@@ -75,7 +75,6 @@ struct session {
 	uint32_t expiry; /* s; UINT32_MAX: never */
 	unsigned n_subs, n_shared;
 	bool commands_wait;         /* for room in the flight */
-	bool commands_look;         /* other hubs may have put some */
 	bool filters;               /* policy is asked of each message that it gets */
 	bool narrowed;              /* subscriptions of its were taken away once */
 	bool unjudged;              /* restored, and its identity was not asked for yet */
@@ -91,14 +90,6 @@ static inline struct slice session_client_id(const struct session *s)
 	return slice_make(s->key + s->id_off, (size_t)(s->key_len - s->id_off));
 }
 
-/* Under which a session is kept: kind, then (but for devices, whose client id it is) the
- * principal's id with its length, then the client id: a back end never meets a device's session,
- * nor one back end another's. Its length; *id_off: where the client id begins. */
-#define SESSION_KEY_MAX (2 + MODULE_ID_MAX + CLIENT_ID_MAX)
-size_t session_key(const struct principal *p, struct slice client_id,
-        char out[static SESSION_KEY_MAX], size_t *id_off);
-/* The client id in a key that came from elsewhere; false: it is none. */
-bool session_key_client(struct slice key, struct slice *ret);
 /* The session of that principal and client id, or NULL. */
 struct session *session_find(
         const struct shard *sh, const struct principal *p, struct slice client_id);
@@ -118,8 +109,6 @@ void session_end(struct session *s);
 void session_forget(struct session *s);
 /* Frees it and nothing else: neither will nor store nor groups hear of it. The hub is stopping. */
 void session_discard(struct session *s);
-/* Frees it here: another hub has it from now on, as the store knows it. Nobody is connected. */
-void session_leave(struct session *s);
 /* A client takes it. */
 void session_attach(struct session *s, struct broker_client *c, uint32_t expiry);
 /* narrow.c: from here on it is p who has it: what p may not have of it goes. A reference is taken.
@@ -160,9 +149,8 @@ struct session_will will_of_row(const struct session *s);
 void wills_let_go(struct session *s, struct receipt *then);
 
 /* subscribe.c */
-/* One that the session had. running: the loops run, and the others are told by mail. 0,
- * ERR_INVALID, ERR_DENIED, ERR_QUOTA. */
-int subscription_restored(struct session *s, const struct sub_write *from, bool running);
+/* One that the session had; before the loops run. 0, ERR_INVALID, ERR_DENIED, ERR_QUOTA. */
+int subscription_restored(struct session *s, const struct sub_write *from);
 
 /* subs.c */
 /* The session's subscription to exactly this filter, NULL if it has none. */
@@ -173,10 +161,6 @@ bool sub_is_silent(struct slice filter);
 bool sub_hold_apart(struct sub *sub, struct slice text);
 /* Its filter, until the next call on this loop and no longer than it lives. */
 struct slice sub_text(const struct sub *sub);
-/* Tells all shards that target has subscribers (group: a shared group) for a filter. */
-void sub_note_everywhere(struct shard *sh, struct slice filter, unsigned target, bool group);
-/* The session joins the shared group of that text. */
-void sub_join(struct session *s, struct slice text);
 /* Takes it off its session, and out of the index or its group. */
 void sub_leave(struct session *s, struct sub *sub);
 /* The same for every one. */

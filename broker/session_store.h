@@ -75,13 +75,11 @@ enum session_op {
 	SESSION_TOUCH, /* of an existing row: expiry, offline_us; and its will goes if there is none
 	                */
 	SESSION_END,   /* forgets the session, its subscriptions and its queue */
-	SESSION_GIVE,  /* of an existing row: another hub (to) has the session from then on */
 };
 struct session_write {
 	struct store_request req;
 	enum session_op op;
-	struct session_row row; /* SESSION_END, SESSION_GIVE: the id alone */
-	struct slice to;
+	struct session_row row; /* SESSION_END: the id alone */
 };
 
 /* One subscription made, changed or removed. */
@@ -219,43 +217,6 @@ struct session_restore {
 	int (*retained)(void *ctx, struct msg *m, struct slice device_id);
 };
 
-/* ---- several hubs ---- */
-
-/* A session that this hub has from now on, as another one left it: the taker's. */
-struct session_left {
-	struct mail mail; /* the taker's */
-	void *taker;
-	struct session_left *next;
-	struct session_row row; /* holds references; its key is malloc'ed */
-	struct queue_stats queue;
-	struct sub_write *subs; /* filters are malloc'ed */
-	unsigned n_subs;
-};
-static inline void session_left_free(struct session_left *l)
-{
-	if (!l)
-		return;
-	for (unsigned i = 0; i < l->n_subs; i++)
-		free((void *)l->subs[i].filter.p);
-	free(l->subs);
-	free((void *)l->row.key.p);
-	principal_unref(l->row.principal);
-	msg_unref(l->row.will.msg);
-	free(l);
-}
-
-/*
- * Asks for the session of a key which this hub does not have. 0: it is this hub's, left has it (the
- * asker's). ERR_NOT_FOUND: there is none that could be read; other hubs were told that its client
- * is here. ERR_CONFLICT: another hub has it and was told to give it: ask again. ERR_UNAVAILABLE.
- * One at a time for each key, and not while the hub gives it.
- */
-struct session_claim {
-	struct store_request req;
-	struct slice key;
-	struct session_left *left;
-};
-
 struct session_store {
 	void *ctx;
 	void (*session_write)(void *ctx, struct session_write *w);
@@ -265,10 +226,6 @@ struct session_store {
 	void (*queue_load)(void *ctx, struct queue_load *l);
 	void (*retained_write)(void *ctx, struct retained_write *w);
 	void (*qos2_note)(void *ctx, struct qos2_note *n);
-	void (*session_claim)(void *ctx, struct session_claim *c);
-	/* Whether another hub was seen at this database since the start: sessions and commands may
-	 * be there that this hub has not heard of. Any thread. */
-	bool (*shared)(void *ctx);
 	/* Main thread, after the store has started and before the loops run; blocks. 0,
 	 * ERR_UNAVAILABLE, ERR_NOMEM, or what a callee returned. Rows that cannot be read (altered,
 	 * shredded) are left out and counted. All sessions come first, then subscriptions, counts

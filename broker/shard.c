@@ -4,7 +4,6 @@
 
 #include "broker/client.h"
 #include "broker/command.h"
-#include "broker/lease.h"
 #include "broker/mem.h"
 #include "broker/rate.h"
 #include "broker/share.h"
@@ -116,7 +115,6 @@ static bool shard_init(struct shard *sh, struct broker *b, struct loop *loop, un
 	map_init(&sh->sessions);
 	map_init(&sh->commands);
 	map_init(&sh->farewells);
-	map_init(&sh->leases);
 	map_init(&sh->members);
 	map_init(&sh->filters);
 	map_init(&sh->held);
@@ -147,7 +145,6 @@ struct broker *broker_new(struct loop *const *loops, unsigned n, const struct br
 	if (b->keeps)
 		b->sessions_store = *stores->sessions;
 	b->n = n;
-	crypto_random(&b->command_tag, sizeof(b->command_tag));
 	b->device_count = tally_new(DEVICE_SLOTS);
 	b->device_bytes = tally_new(DEVICE_SLOTS);
 	if (!b->device_count || !b->device_bytes)
@@ -188,7 +185,6 @@ static void shard_done(struct shard *sh)
 	}
 	commands_free(sh);
 	farewells_free(sh);
-	leases_free(sh);
 	route_notes_free(sh);
 	index_free(sh->subs);
 	retain_free(sh->retain);

@@ -63,7 +63,6 @@ struct shard {
 	uint64_t commands_from;
 	uint64_t commands_generation; /* the last queue's */
 	struct map farewells;         /* durable sessions that are ending, by session key */
-	struct map leases;            /* sessions that come from other hubs or go there: lease.h */
 	struct map members;           /* sessions with shared subscriptions, by their number */
 	uint64_t next_member;
 	struct map rates; /* of devices, by id: see rate.h */
@@ -103,8 +102,7 @@ struct shard {
 struct broker {
 	struct broker_hooks hooks;
 	struct telemetry_store store;
-	bool keeps;          /* there is a store for sessions */
-	uint8_t command_tag; /* in the numbers of commands: which hub has put them there */
+	bool keeps; /* there is a store for sessions */
 	struct session_store sessions_store;
 	unsigned n;
 	atomic_size_t clients, sessions;

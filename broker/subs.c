@@ -91,83 +91,40 @@ struct slice sub_text(const struct sub *sub)
 
 /* ---- the end of one ---- */
 
-struct note_mail {
+struct forget_mail {
 	struct mail mail;
 	struct shard *to;
 	unsigned target;
-	bool group, add;
+	bool group;
 	uint16_t len;
 	char filter[];
 };
 
-static void note_arrived(struct mail *mail)
+static void forget_arrived(struct mail *mail)
 {
-	struct note_mail *m = container_of(mail, struct note_mail, mail);
-	route_note(m->to, slice_make(m->filter, m->len), m->target, m->group, m->add);
+	struct forget_mail *m = container_of(mail, struct forget_mail, mail);
+	route_note(m->to, slice_make(m->filter, m->len), m->target, m->group, false);
 	free(m);
-}
-
-static void note_everywhere(
-        struct shard *sh, struct slice filter, unsigned target, bool group, bool add)
-{
-	for (unsigned i = 0; i < sh->b->n; i++) {
-		struct shard *to = &sh->b->shards[i];
-		if (to == sh) {
-			route_note(sh, filter, target, group, add);
-			continue;
-		}
-		struct note_mail *m = mem_new(sizeof(*m) + filter.n);
-		m->mail.deliver = note_arrived;
-		m->to = to;
-		m->target = target;
-		m->group = group;
-		m->add = add;
-		m->len = (uint16_t)filter.n;
-		memcpy(m->filter, filter.p, filter.n);
-		mail_post(to->box, &m->mail);
-	}
-}
-
-void sub_note_everywhere(struct shard *sh, struct slice filter, unsigned target, bool group)
-{
-	note_everywhere(sh, filter, target, group, true);
 }
 
 /* Tells all shards that target has lost interest. */
 static void forget_everywhere(struct shard *sh, struct slice filter, unsigned target, bool group)
 {
-	note_everywhere(sh, filter, target, group, false);
-}
-
-struct join_mail {
-	struct mail mail;
-	struct shard *to;
-	struct share_as as; /* with references */
-	size_t len;
-	char text[];
-};
-
-static void join_arrived(struct mail *mail)
-{
-	struct join_mail *m = container_of(mail, struct join_mail, mail);
-	share_join(m->to, slice_make(m->text, m->len), &m->as);
-	share_member_unref(m->as.is);
-	principal_unref(m->as.who);
-	free(m);
-}
-
-void sub_join(struct session *s, struct slice text)
-{
-	struct join_mail *m = mem_new(sizeof(*m) + text.n);
-	m->mail.deliver = join_arrived;
-	m->to = share_home(s->shard->b, text);
-	m->as = share_as(s);
-	share_member_ref(m->as.is);
-	if (m->as.who)
-		principal_ref(m->as.who);
-	m->len = text.n;
-	memcpy(m->text, text.p, text.n);
-	mail_post(m->to->box, &m->mail);
+	for (unsigned i = 0; i < sh->b->n; i++) {
+		struct shard *to = &sh->b->shards[i];
+		if (to == sh) {
+			route_note(sh, filter, target, group, false);
+			continue;
+		}
+		struct forget_mail *m = mem_new(sizeof(*m) + filter.n);
+		m->mail.deliver = forget_arrived;
+		m->to = to;
+		m->target = target;
+		m->group = group;
+		m->len = (uint16_t)filter.n;
+		memcpy(m->filter, filter.p, filter.n);
+		mail_post(to->box, &m->mail);
+	}
 }
 
 /* The session holds it no more; what text may be in goes as well. */

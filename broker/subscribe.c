@@ -574,7 +574,7 @@ void unsubscribe_received(struct broker_client *c, const struct mqtt_frame *f)
 
 /* ---- what an earlier hub left ---- */
 
-int subscription_restored(struct session *s, const struct sub_write *from, bool running)
+int subscription_restored(struct session *s, const struct sub_write *from)
 {
 	struct broker *b = s->shard->b;
 	struct item item = {.filter = from->filter, .match = from->filter};
@@ -595,13 +595,6 @@ int subscription_restored(struct session *s, const struct sub_write *from, bool 
 	sub->no_local = from->no_local;
 	sub->retain_as_published = from->retain_as_published;
 	sub->id = from->id;
-	if (running) {
-		if (item.shared)
-			sub_join(s, item.filter);
-		if (item.note)
-			sub_note_everywhere(s->shard, item.match, item.home, item.shared);
-		return 0;
-	}
 	if (item.shared) {
 		const struct share_as as = share_as(s);
 		share_join(&b->shards[item.home], item.filter, &as);

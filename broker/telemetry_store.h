@@ -31,7 +31,7 @@ struct telemetry_row {
 	struct slice session; /* with qos2: the client id whose packet ids these are */
 	/* Out: 0: committed. ERR_NOT_FOUND: the device's generation is gone. ERR_POISON: the row
 	 * cannot be stored and was set aside. (With the database away there is no answer until it
-	 * is back.) ERR_FULL: there is no room for it now. */
+	 * is back.) */
 	int err;
 	/* The store's, while it has the request. */
 	struct {

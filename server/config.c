@@ -346,30 +346,6 @@ static int check_files(const struct loader *l)
 	return 0;
 }
 
-/* One source of the master key, and all that it needs. */
-static int check_master_key(const struct loader *l)
-{
-	const struct config *c = l->c;
-	bool command = c->secrets_master_key_command[0],
-	     next = c->secrets_master_key_next_command[0];
-	bool module = c->secrets_pkcs11_module[0];
-
-	if (command && module)
-		return refuse(l, "secrets.pkcs11_module", c->secrets_pkcs11_module,
-		        "is not allowed beside secrets.master_key_command; allowed: one of them");
-	if (next && !command)
-		return refuse(l, "secrets.master_key_next_command",
-		        c->secrets_master_key_next_command,
-		        "is not allowed; allowed: with secrets.master_key_command alone");
-	if (module &&
-	        (!c->secrets_pkcs11_token[0] || !c->secrets_pkcs11_key[0] ||
-	                !c->secrets_pkcs11_pin_file[0]))
-		return refuse(l, "secrets.pkcs11_module", c->secrets_pkcs11_module,
-		        "is not allowed; allowed: with pkcs11_token, pkcs11_key and "
-		        "pkcs11_pin_file");
-	return 0;
-}
-
 static int check(const struct loader *l)
 {
 	const struct config *c = l->c;
@@ -390,8 +366,6 @@ static int check(const struct loader *l)
 		r = check_filters(l);
 	if (r == 0)
 		r = check_files(l);
-	if (r == 0)
-		r = check_master_key(l);
 	if (r == 0 && c->mqtt_output_soft_bytes > c->mqtt_output_hard_bytes) {
 		char value[24];
 		snprintf(value, sizeof(value), "%lld", (long long)c->mqtt_output_soft_bytes);

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "policy/policy.h"
 #include "registry/registry.h"
@@ -181,12 +180,6 @@ static void feed_changed(
 	mail_flush();
 }
 
-static void feed_erased(void *ctx, struct slice id, uint64_t device_key, int64_t at_us)
-{
-	broker_device_erased(((struct hub *)ctx)->broker, id, device_key, at_us);
-	mail_flush();
-}
-
 static void feed_resync(void *ctx)
 {
 	struct hub *hub = ctx;
@@ -196,40 +189,6 @@ static void feed_resync(void *ctx)
 	registry_forget_all(hub->registry);
 	broker_recheck_all(hub->broker);
 	mail_flush();
-}
-
-/* ---- other hubs ---- */
-
-static void feed_wanted(void *ctx, struct slice by, uint64_t session_id, struct slice key)
-{
-	broker_session_wanted(((struct hub *)ctx)->broker, by, session_id, key);
-}
-
-static void feed_given(void *ctx, struct slice key)
-{
-	broker_session_given(((struct hub *)ctx)->broker, key);
-}
-
-static void feed_elsewhere(void *ctx, struct slice key)
-{
-	broker_session_elsewhere(((struct hub *)ctx)->broker, key);
-}
-
-static void feed_left(void *ctx, struct session_left *left)
-{
-	broker_session_left(((struct hub *)ctx)->broker, left);
-}
-
-static void feed_command(void *ctx, struct slice id, uint64_t device_key, uint64_t n)
-{
-	broker_command_elsewhere(((struct hub *)ctx)->broker, id, device_key, n);
-}
-
-/* As if it had been killed: what it could still do is refused, and who comes after it finds all
- * that was acknowledged. */
-static void feed_lost(void *ctx HF_UNUSED)
-{
-	_exit(EXIT_FAILURE);
 }
 
 /* Rules changed, and every loop has the new ones. */
@@ -271,18 +230,11 @@ static void hub_readiness(void *ctx, struct api_readiness *ret)
 		ret->reasons[ret->n_reasons++] = "the database does not take batches";
 	if (!health.feed_fresh)
 		ret->reasons[ret->n_reasons++] = "the change feed is down";
-	if (health.space_out)
-		ret->reasons[ret->n_reasons++] = "the disk or the database is nearly full";
-	else if (health.space_low)
-		ret->warnings[ret->n_warnings++] = "the disk or the database fills up";
 	if (health.one_role)
 		ret->warnings[ret->n_warnings++] =
 		        "database.url and database.owner_url are one role";
 	if (!health.maintenance_ok)
 		ret->warnings[ret->n_warnings++] = "partitions are not made ahead of time";
-	if (health.set_back)
-		ret->warnings[ret->n_warnings++] =
-		        "the database was set back: it lacks signed heads that this hub has seen";
 	ret->ready = ret->n_reasons == 0;
 }
 
@@ -301,10 +253,8 @@ static int open_storage(struct hub *hub, char *error)
 	const struct config *c = hub->cfg;
 	struct storage_settings settings = {
 	        .url = c->database_url,
-	        .replica_url = c->database_replica_url,
 	        .owner_url = c->database_owner_url[0] ? c->database_owner_url : c->database_url,
-	        .home = c->home,
-	        .master_key = key_source_of(c),
+	        .master_key_file = c->secrets_master_key,
 	        .owner_token_file = c->secrets_owner_token,
 	        .owner_connection_file = c->secrets_owner_connection,
 	        .connect_timeout_s = (unsigned)c->database_connect_timeout,
@@ -314,12 +264,6 @@ static int open_storage(struct hub *hub, char *error)
 	        .queue_bytes = (size_t)c->storage_queue_bytes,
 	        .retention_days = (unsigned)c->telemetry_retention_days,
 	        .audit_days = (unsigned)c->audit_retention_days,
-	        .proof_folder = c->proof_folder,
-	        .disk_path = c->storage_disk_path[0] ? c->storage_disk_path : NULL,
-	        .disk_slow_percent = (unsigned)c->storage_disk_slow_percent,
-	        .disk_stop_percent = (unsigned)c->storage_disk_stop_percent,
-	        .max_bytes = (uint64_t)c->storage_max_bytes,
-	        .head_interval_s = (unsigned)c->proof_head_interval,
 	        .max_queued_age_s = (uint64_t)c->mqtt_max_queued_age,
 	        .lookup_ms = (unsigned)c->registry_lookup_timeout * 1000,
 	};
@@ -414,7 +358,6 @@ static int make_rooms(struct hub *hub)
 	        .broker = hub->broker,
 	        .telemetry = storage_query(hub->storage),
 	        .audit = storage_audit(hub->storage),
-	        .proof = storage_proof(hub->storage),
 	        .ctx = hub,
 	        .readiness = hub_readiness,
 	        .http = http_limits_of(hub->cfg),
@@ -422,7 +365,6 @@ static int make_rooms(struct hub *hub)
 	        .device_inflight = (unsigned)hub->cfg->https_device_inflight,
 	        .four_eyes = hub->cfg->policy_four_eyes,
 	        .workers = HUB_API_WORKERS,
-	        .streams = (unsigned)hub->cfg->https_streams,
 	        .loops = hub->n_loops,
 	        .version = HOLDFAST_VERSION,
 	});
@@ -443,17 +385,7 @@ static void *loop_thread(void *arg)
 static int start_threads(struct hub *hub)
 {
 	const struct storage_changes changes = {
-	        .ctx = hub,
-	        .changed = feed_changed,
-	        .erased = feed_erased,
-	        .resync = feed_resync,
-	        .wanted = feed_wanted,
-	        .given = feed_given,
-	        .elsewhere = feed_elsewhere,
-	        .left = feed_left,
-	        .command = feed_command,
-	        .lost = feed_lost,
-	};
+	        .ctx = hub, .changed = feed_changed, .resync = feed_resync};
 	int r;
 
 	r = outbound_start(hub->outbound);
@@ -651,7 +583,6 @@ void hub_watch(struct hub *hub)
 {
 	uint64_t now = clock_ms();
 
-	storage_watch(hub->storage);
 	for (unsigned i = 0; i < hub->n_running; i++) {
 		uint64_t beat = loop_heartbeat_ms(hub->loops[i]);
 		uint64_t silent = watch_silent_ms(&hub->watches[i], beat, now);

@@ -13,8 +13,8 @@
 #include "server/base/err.h"
 #include "server/init_cert.h"
 #include "server/init_home.h"
-#include "server/limits.h"
 
+#define MASTER_KEY_LEN CRYPTO_KEY_LEN
 #define OWNER_TOKEN_LEN 32
 #define OWNER_KEY_LEN 64
 #define BASE64_LEN(n) (4 * (((n) + 2) / 3) + 1)
@@ -306,12 +306,11 @@ static bool is_ours(const struct init *in, const char *setting, const char *name
 
 static int make_master_key(const struct init *in)
 {
-	const struct key_source source = key_source_of(in->config);
-	char line[MASTER_KEY_LINE_MAX], why[STORAGE_ERROR_LEN];
+	uint8_t key[MASTER_KEY_LEN];
+	char line[2 * MASTER_KEY_LEN + 2];
 	int err;
 
-	if (in->config->secrets_master_key_command[0] ||
-	        !is_ours(in, in->config->secrets_master_key, "master.key") ||
+	if (!is_ours(in, in->config->secrets_master_key, "master.key") ||
 	        exists(in->secrets, "master.key"))
 		return 0;
 	/* What is in the database opens with the key that was lost, and with no other. */
@@ -320,9 +319,12 @@ static int make_master_key(const struct init *in)
 		        "secrets/master.key is missing, but postgres/ holds data that it opens: "
 		        "put it "
 		        "back, or remove both");
-	if (storage_make_master_key(&source, line, why) < 0)
-		return init_fail(in->error, ERR_IO, "cannot make secrets/master.key: %s", why);
-	err = write_file(in, in->secrets, "master.key", 0600, slice_str(line));
+	crypto_random(key, sizeof(key));
+	crypto_hex_encode(slice_make(key, sizeof(key)), line);
+	line[2 * sizeof(key)] = '\n';
+	err = write_file(
+	        in, in->secrets, "master.key", 0600, slice_make(line, 2 * sizeof(key) + 1));
+	crypto_wipe(key, sizeof(key));
 	crypto_wipe(line, sizeof(line));
 	return err;
 }

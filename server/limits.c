@@ -97,16 +97,3 @@ struct outbound_limits outbound_limits_of(const struct config *c)
 	        .allow_private = c->outbound_allow_private,
 	};
 }
-
-struct key_source key_source_of(const struct config *c)
-{
-	return (struct key_source){
-	        .file = c->secrets_master_key,
-	        .command = c->secrets_master_key_command,
-	        .next_command = c->secrets_master_key_next_command,
-	        .module = c->secrets_pkcs11_module,
-	        .token = c->secrets_pkcs11_token,
-	        .key = c->secrets_pkcs11_key,
-	        .pin_file = c->secrets_pkcs11_pin_file,
-	};
-}

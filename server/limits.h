@@ -8,13 +8,11 @@
 #include "server/net/http.h"
 #include "server/net/net.h"
 #include "server/outbound/outbound.h"
-#include "storage/storage.h"
 
 struct broker_limits broker_limits_of(const struct config *c);
 struct registry_limits registry_limits_of(const struct config *c);
 struct http_limits http_limits_of(const struct config *c);
 struct net_limits net_limits_of(const struct config *c);
 struct outbound_limits outbound_limits_of(const struct config *c);
-struct key_source key_source_of(const struct config *c);
 
 #endif

@@ -15,7 +15,6 @@
 #include "server/config.h"
 #include "server/hub.h"
 #include "server/init.h"
-#include "server/limits.h"
 #include "storage/storage.h"
 
 #define EXIT_USAGE 2
@@ -23,7 +22,6 @@
 struct options {
 	const char *config_file;
 	bool check;
-	const char *export_to, *from, *heads; /* of verify */
 };
 
 static int fail(const char *text)
@@ -113,69 +111,7 @@ static int cmd_migrate(const struct options *o)
 		return fail("the folder \"migrations\" is not beside the program");
 	if (storage_migrate(owner_url(cfg), cfg->database_url, folder, error) < 0)
 		return fail(error);
-	if (cfg->database_read_role[0] &&
-	        storage_grant_reader(owner_url(cfg), cfg->database_read_role, error) < 0)
-		return fail(error);
 	return 0;
-}
-
-static void say(const char *line)
-{
-	printf("%s\n", line);
-	fflush(stdout);
-}
-
-static int cmd_rotate(const struct options *o)
-{
-	_cleanup_(config_unrefp) struct config *cfg = NULL;
-	char error[STORAGE_ERROR_LEN];
-	int status = load_settings(o, &cfg);
-
-	if (status)
-		return status;
-	/* The next key's file has to be the hub's own. */
-	if (geteuid() == 0)
-		return fail(
-		        "rotate-master-key does not run as root: run it as the user that the home "
-		        "folder belongs to");
-	if (!owner_url(cfg)[0])
-		return fail("database.url is not set: give HOLDFAST_DATABASE_URL");
-	prctl(PR_SET_DUMPABLE, 0);
-	if (crypto_init() < 0)
-		return fail("OpenSSL does not start");
-	const struct storage_settings settings = {
-	        .owner_url = owner_url(cfg),
-	        .master_key = key_source_of(cfg),
-	        .connect_timeout_s = (unsigned)cfg->database_connect_timeout,
-	};
-	return storage_rotate(&settings, say, error) < 0 ? fail(error) : 0;
-}
-
-static int cmd_verify(const struct options *o)
-{
-	_cleanup_(config_unrefp) struct config *cfg = NULL;
-	char error[STORAGE_ERROR_LEN], kept[4200];
-	int status = load_settings(o, &cfg);
-
-	if (status)
-		return status;
-	if (o->from && o->export_to)
-		return usage_error("use of", "--from", "it does not go with --export");
-	if (!o->from && !owner_url(cfg)[0])
-		return fail("database.url is not set: give HOLDFAST_DATABASE_URL, or --from");
-	if (crypto_init() < 0)
-		return fail("OpenSSL does not start");
-	snprintf(kept, sizeof(kept), "%s/heads.ndjson", cfg->proof_folder);
-	const struct verify_settings settings = {
-	        .url = owner_url(cfg),
-	        .connect_timeout_s = (unsigned)cfg->database_connect_timeout,
-	        .export_to = o->export_to,
-	        .from = o->from,
-	        .heads_file = o->heads || o->from ? o->heads : kept,
-	        .heads_optional = !o->heads,
-	};
-	int err = storage_verify(&settings, say, error);
-	return err < 0 ? fail(error) : 0;
 }
 
 static int cmd_config(const struct options *o)
@@ -198,7 +134,6 @@ static void block_signals(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGQUIT);
-	sigaddset(set, SIGCHLD); /* the process that keeps the keys: hub_watch sees to it */
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -223,7 +158,7 @@ static void supervise(struct hub *hub, const sigset_t *signals)
 		hub_watch(hub);
 		if (sig == SIGHUP)
 			hub_reload(hub);
-		else if (sig > 0 && sig != SIGCHLD)
+		else if (sig > 0)
 			return;
 	}
 }
@@ -276,86 +211,42 @@ static int cmd_version(const struct options *o HF_UNUSED)
 
 static int cmd_help(const struct options *o);
 
-/* The options that a command takes; all take --config. */
-enum takes { TAKES_CONFIG, TAKES_CHECK, TAKES_VERIFY };
-
 static const struct command {
 	const char *name;
 	int (*run)(const struct options *o);
 	const char *text;
-	enum takes takes;
 } commands[] = {
-        {"serve", cmd_serve, "run the hub in the foreground", TAKES_CONFIG},
-        {"init", cmd_init, "make the home folder: certificates, keys, settings; never overwrites",
-                TAKES_CONFIG},
-        {"migrate", cmd_migrate, "bring the database up to date", TAKES_CONFIG},
-        {"rotate-master-key", cmd_rotate,
-                "replace the master key while the hub serves; killed, it is run again",
-                TAKES_CONFIG},
-        {"verify", cmd_verify,
-                "check that nothing stored was altered, removed or cut off: the database, or an "
-                "export",
-                TAKES_VERIFY},
-        {"config", cmd_config, "print every setting; --check only checks", TAKES_CHECK},
-        {"version", cmd_version, "print the version", TAKES_CONFIG},
-        {"help", cmd_help, "print this text", TAKES_CONFIG},
+        {"serve", cmd_serve, "run the hub in the foreground"},
+        {"init", cmd_init, "make the home folder: certificates, keys, settings; never overwrites"},
+        {"migrate", cmd_migrate, "bring the database up to date"},
+        {"config", cmd_config, "print every setting; --check only checks"},
+        {"version", cmd_version, "print the version"},
+        {"help", cmd_help, "print this text"},
 };
 
 static int cmd_help(const struct options *o HF_UNUSED)
 {
 	puts("usage: holdfast COMMAND [--config FILE]\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		printf("  %-17s %s\n", commands[i].name, commands[i].text);
-	puts("\nverify --export DIR also writes all that it needs to DIR, verify --from DIR takes "
-	     "that in\nplace of the database; --heads FILE: signed heads that were kept "
-	     "elsewhere.");
+		printf("  %-8s %s\n", commands[i].name, commands[i].text);
 	puts("\nSettings: $HOLDFAST_HOME/holdfast.ini and HOLDFAST_* variables; "
 	     "see `holdfast config`.");
 	return 0;
 }
 
-static const char *const allowed[] = {
-        [TAKES_CONFIG] = "allowed is --config FILE",
-        [TAKES_CHECK] = "allowed are --config FILE and --check",
-        [TAKES_VERIFY] = "allowed are --config FILE, --export DIR, --from DIR and --heads FILE",
-};
-
-/* Where the value of an option goes; NULL: the command does not take it. */
-static const char **value_of(struct options *o, enum takes takes, const char *word)
-{
-	const struct {
-		const char *name, **value;
-		enum takes of;
-	} values[] = {
-	        {"--config", &o->config_file, takes},
-	        {"--export", &o->export_to, TAKES_VERIFY},
-	        {"--from", &o->from, TAKES_VERIFY},
-	        {"--heads", &o->heads, TAKES_VERIFY},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(values); i++)
-		if (values[i].of == takes && strcmp(word, values[i].name) == 0)
-			return values[i].value;
-	return NULL;
-}
-
-static int parse_options(int argc, char **argv, enum takes takes, struct options *o)
+static int parse_options(int argc, char **argv, bool may_check, struct options *o)
 {
 	for (int i = 2; i < argc; i++) {
-		const char **value = value_of(o, takes, argv[i]);
-
-		if (value) {
-			if (i + 1 == argc)
-				return usage_error("use of", argv[i],
-				        strcmp(argv[i], "--export") == 0 ||
-				                        strcmp(argv[i], "--from") == 0
-				                ? "it takes a folder"
-				                : "it takes a file");
-			*value = argv[++i];
-		} else if (takes == TAKES_CHECK && strcmp(argv[i], "--check") == 0) {
+		if (strcmp(argv[i], "--config") == 0) {
+			if (++i == argc)
+				return usage_error("use of", "--config", "it takes a file");
+			o->config_file = argv[i];
+		} else if (may_check && strcmp(argv[i], "--check") == 0) {
 			o->check = true;
 		} else {
-			return usage_error("word", argv[i], allowed[takes]);
+			return usage_error("word", argv[i],
+			        may_check ? "allowed are --config FILE and --check"
+			                  : "allowed is --config FILE");
 		}
 	}
 	return 0;
@@ -376,12 +267,11 @@ int main(int argc, char **argv)
 		word = "version";
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		if (strcmp(commands[i].name, word) == 0) {
-			int status = parse_options(argc, argv, commands[i].takes, &o);
+			int status = parse_options(argc, argv, commands[i].run == cmd_config, &o);
 
 			return status ? status : commands[i].run(&o);
 		}
 	}
-	return usage_error("command", word,
-	        "allowed are serve, init, migrate, rotate-master-key, verify, config, version, "
-	        "help");
+	return usage_error(
+	        "command", word, "allowed are serve, init, migrate, config, version, help");
 }

@@ -37,7 +37,6 @@ static int read_given(const PGresult *res, struct access_key_record *r)
 static int access_key_insert(void *ctx, struct access_key_record *r)
 {
 	struct storage *s = ctx;
-	_wrapping_(s);
 	_cleanup_result_ PGresult *res = NULL;
 	struct wrapped_key keys[2];
 	struct pg_params p = {0};
@@ -141,7 +140,6 @@ static const char *demanded_etag(struct store_match match)
 static int access_key_update(void *ctx, struct access_key_record *r, struct store_match match)
 {
 	struct storage *s = ctx;
-	_wrapping_(s);
 	_cleanup_result_ PGresult *res = NULL;
 	struct wrapped_key keys[2];
 	struct pg_params p = {0};

@@ -28,19 +28,17 @@ int batch_init(struct batch *b, unsigned rows)
 {
 	b->items = calloc(rows, sizeof(*b->items));
 	b->ends = calloc(rows, sizeof(*b->ends));
-	b->digests = calloc(rows, sizeof(*b->digests));
 	for (unsigned i = 0; i < COLUMNS; i++)
 		buf_init(&b->columns[i], COLUMN_CAP);
 	buf_init(&b->sealed, COLUMN_CAP);
 	int err = claims_init(b, rows);
-	return b->items && b->ends && b->digests ? err : ERR_NOMEM;
+	return b->items && b->ends ? err : ERR_NOMEM;
 }
 
 void batch_done(struct batch *b)
 {
 	free(b->items);
 	free(b->ends);
-	free(b->digests);
 	claims_done(b);
 	buf_wipe(&b->sealed);
 	for (unsigned i = 0; i < COLUMNS; i++)
@@ -119,7 +117,6 @@ static int start_columns(struct batch *b)
 			return err;
 	}
 	b->sealed_rows = 0;
-	b->writes = 0;
 	buf_truncate(&b->sealed, 0);
 	if (b->n == b->n_rows)
 		return 0;
@@ -151,7 +148,6 @@ static int seal_row(struct lane *l, struct item *item, int64_t seq)
 	(void)pg_array_i64(&b->columns[COL_TIME], place.received_us - PG_EPOCH_US);
 	(void)pg_array_i64(&b->columns[COL_SEQ], place.seq);
 	(void)pg_array_i64(&b->columns[COL_KEY], place.key_id);
-	chain_row_digest(&place, slice_make(out + 4, size), b->digests[b->sealed_rows]);
 	b->ends[b->sealed_rows++] = (uint32_t)buf_len(&b->columns[COL_SEALED]);
 	item->sealed = true;
 	return 0;
@@ -188,15 +184,9 @@ int batch_seal(struct lane *l, int64_t seq)
 		struct item *item = &b->items[i];
 
 		item->first_row = b->sealed_rows;
-		if (item->stored)
-			continue;
-		item->sealed = false;
-		item->sealed_n = item->will_n = 0;
 		if (item->err < 0)
 			continue;
-		int r = item->kind == KIND_ROW ? seal_row(l, item, seq) : seal_other(l, item);
-		/* Without gaps: a row of the chain says how many numbers follow its first one. */
-		seq += item->kind == KIND_ROW && r == 0;
+		int r = item->kind == KIND_ROW ? seal_row(l, item, seq++) : seal_other(l, item);
 		if (r < 0)
 			refuse(item, r);
 		b->writes += r == 0 && !item->skip;

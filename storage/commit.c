@@ -8,68 +8,258 @@
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
-#include "storage/round.h"
+#include "storage/lane.h"
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000
 #define BLAME_ROW_AFTER \
 	6 /* tries with an error that is neither surely the row's nor the database's */
-#define UNIQUE_VIOLATION "23505"
-#define KEYS_DESTROYED "HF001" /* holdfast.keys_hold */
+#define ROUND_MAX 24
 
-/* ---- before a batch: numbers and keys ---- */
+/* unnest in the select list, not in FROM: there each array is first spooled into a table of its
+ * own, which costs a third of the statement. */
+#define INSERT_ROWS                                                                      \
+	"INSERT INTO holdfast.telemetry (device_key, received_at, seq, key_id, sealed)"  \
+	" SELECT unnest($1::bigint[]), unnest($2::timestamptz[]), unnest($3::bigint[])," \
+	" unnest($4::bigint[]), unnest($5::bytea[])"
 
-/* Up to KEYS_AT_ONCE rows: one round trip to the process that unwraps them. */
-#define KEYS_AT_ONCE 256
+static const struct statement {
+	const char *name, *sql;
+	int n;
+	Oid types[6];
+} statements[] = {
+        {"begin", "BEGIN", 0, {0}},
+        {"commit", "COMMIT", 0, {0}},
+        {"rollback", "ROLLBACK", 0, {0}},
+        {"seq", "SELECT nextval('holdfast.telemetry_seq')", 0, {0}},
+        {"writer", "SELECT nextval('holdfast.writer_seq')", 0, {0}},
+        /* The mark by which the next process of this hub finds what this one leaves behind
+         * (fence.c). And plans that stay: whatever the statistics say of a queue that is empty one
+         * moment and long the next, rows are found by their keys. */
+        {"set_up",
+                "SELECT pg_advisory_lock_shared($1),"
+                " set_config('plan_cache_mode', 'force_generic_plan', false),"
+                " set_config('enable_seqscan', 'off', false),"
+                " set_config('enable_hashjoin', 'off', false),"
+                " set_config('enable_mergejoin', 'off', false)",
+                1, {PG_INT8}},
+        {"keys",
+                "SELECT device_key, key_id, wrapped FROM holdfast.data_keys"
+                " WHERE device_key = ANY($1)",
+                1, {PG_INT8_ARRAY}},
+        {"insert", INSERT_ROWS, 5,
+                {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY,
+                        PG_BYTEA_ARRAY}},
+        /* Only a batch that may be there already pays for the check. */
+        {"replay", INSERT_ROWS " ON CONFLICT (device_key, received_at, seq) DO NOTHING", 5,
+                {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY,
+                        PG_BYTEA_ARRAY}},
+        {"dead_letter",
+                "INSERT INTO holdfast.dead_letters"
+                " (device_key, received_at, seq, key_id, sealed, sqlstate)"
+                " SELECT u.*, $6::text FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[],"
+                " $4::bigint[], $5::bytea[]) u ON CONFLICT DO NOTHING",
+                6,
+                {PG_INT8_ARRAY, PG_TIMESTAMPTZ_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY, PG_BYTEA_ARRAY,
+                        PG_TEXT}},
+};
 
-static void keep_some_keys(struct lane *l, const PGresult *r, int first, int n)
+/* ---- one round trip: statements in a pipeline, one synchronisation ---- */
+
+struct round {
+	PGresult *results[ROUND_MAX];
+	int queued, got;
+};
+
+static void round_done(struct round *r)
 {
-	uint8_t keys[KEYS_AT_ONCE][CRYPTO_KEY_LEN];
-	struct wrap_item items[KEYS_AT_ONCE];
+	for (int i = 0; i < ROUND_MAX; i++)
+		PQclear(r->results[i]);
+}
 
-	for (int i = 0; i < n; i++) {
-		struct slice wrapped = pg_get_bytes(r, first + i, 2);
+static int round_add(struct lane *l, struct round *r, const char *name, const struct pg_params *p)
+{
+	static const struct pg_params none;
 
-		if (wrapped.n != CRYPTO_KEY_LEN + WRAP_OVERHEAD)
-			wrapped.n = 0; /* refused by what follows */
-		items[i] = (struct wrap_item){.in = wrapped,
-		        .out = keys[i],
-		        .owner = data_key_owner((uint64_t)pg_get_i64(r, first + i, 0),
-		                pg_get_i64(r, first + i, 1))};
-	}
-	keyring_unwrap_many(l->s->keyring, items, (size_t)n);
-	for (int i = 0; i < n; i++) {
-		const struct wrap_owner *owner = &items[i].owner;
+	p = p ? p : &none;
+	if (!PQsendQueryPrepared(l->pg.conn, name, p->n, p->values, p->lengths, pg_binary, 1))
+		return ERR_UNAVAILABLE;
+	r->queued++;
+	return 0;
+}
 
-		if (items[i].err == 0)
-			(void)dek_cache_put(
-			        &l->deks, owner->number, (int64_t)owner->which, keys[i]);
+/* Takes results until the synchronisation: the first failure counts, what follows it was not done.
+ */
+static int round_collect(struct lane *l, struct round *r)
+{
+	int failed = 0;
+
+	for (int nothing = 0; nothing < 3;) {
+		int err = pg_await(&l->pg, PG_FOR_EVER);
+		if (err < 0)
+			return err;
+		PGresult *res = PQgetResult(l->pg.conn);
+		if (!res) { /* between two statements; again and again when the connection is gone
+			     */
+			nothing++;
+			continue;
+		}
+		nothing = 0;
+		ExecStatusType status = PQresultStatus(res);
+		if (status == PGRES_PIPELINE_SYNC) {
+			PQclear(res);
+			return failed;
+		}
+		if (status == PGRES_FATAL_ERROR && failed == 0) {
+			failed = pg_error(&l->pg, res);
+			if (failed == ERR_UNAVAILABLE || failed == ERR_EXISTS)
+				failed = ERR_INTERNAL; /* the SQLSTATE tells */
+		}
+		if (r->got < ROUND_MAX)
+			r->results[r->got++] = res;
 		else
-			log_error("a data key in the database was altered",
-			        F_U64("deviceKey", owner->number));
+			PQclear(res);
+		if (PQstatus(l->pg.conn) != CONNECTION_OK)
+			break;
 	}
-	crypto_wipe(keys, sizeof(keys));
+	return ERR_UNAVAILABLE;
 }
 
-static void keep_keys(struct lane *l, const PGresult *r)
+/* 0; ERR_INTERNAL: refused, the SQLSTATE tells; ERR_UNAVAILABLE: the connection is gone, as it is
+ * with ERR_TIMEOUT: the stop is due. */
+static int round_run(struct lane *l, struct round *r)
 {
-	for (int n = PQntuples(r), i = 0; i < n; i += KEYS_AT_ONCE)
-		keep_some_keys(l, r, i, n - i < KEYS_AT_ONCE ? n - i : KEYS_AT_ONCE);
+	int err = PQpipelineSync(l->pg.conn) ? pg_flush(&l->pg, PG_FOR_EVER) : ERR_UNAVAILABLE;
+
+	if (err == 0)
+		err = round_collect(l, r);
+	if (err == ERR_UNAVAILABLE || err == ERR_TIMEOUT)
+		lane_disconnect(l);
+	return err;
 }
 
-/* Before the first key: what is destroyed after this is found out by the transaction. */
-static int load_epoch(struct lane *l)
+static int round_one(struct lane *l, const char *name)
+{
+	_cleanup_(round_done) struct round r = {0};
+	int err = round_add(l, &r, name, NULL);
+
+	return err < 0 ? err : round_run(l, &r);
+}
+
+/* ---- connecting ---- */
+
+static int prepare(struct lane *l, const char *name, const char *sql, int n, const Oid *types)
 {
 	_cleanup_(round_done) struct round r = {0};
 
-	if (l->epoch >= 0)
-		return 0;
-	int err = round_add(l, &r, "epoch", NULL);
+	if (!PQsendPrepare(l->pg.conn, name, sql, n, types))
+		return ERR_UNAVAILABLE;
+	return round_run(l, &r);
+}
+
+static int prepare_stage(struct lane *l, const struct stage *st)
+{
+	Oid types[STAGE_COLUMNS];
+	int n = (int)st->n_columns;
+
+	for (int i = 0; i < n; i++)
+		types[i] = array_of(st->columns[i]);
+	int err = prepare(l, st->name, st->sql, n, types);
+	if (err == 0 && st->replay)
+		err = prepare(l, st->replay, st->replay_sql, n, types);
+	return err;
+}
+
+static int prepare_all(struct lane *l)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < ARRAY_LEN(statements); i++)
+		err = prepare(l, statements[i].name, statements[i].sql, statements[i].n,
+		        statements[i].types);
+	for (unsigned i = 0; err == 0 && i < n_stages; i++)
+		err = prepare_stage(l, &stages[i]);
+	return err;
+}
+
+/* A writer number of its own, never given twice, random bytes should the sequence be set back by a
+ * restored backup, and a counter that starts anew. */
+static int new_nonces(struct lane *l)
+{
+	_cleanup_(round_done) struct round r = {0};
+	int err = round_add(l, &r, "writer", NULL);
+
 	if (err == 0)
 		err = round_run(l, &r);
+	if (err < 0)
+		return err;
+	pg_store_u32(l->nonce, (uint32_t)pg_get_i64(r.results[0], 0, 0));
+	crypto_random(l->nonce + 4, 4);
+	l->nonce_counter = 0;
+	return 0;
+}
+
+static int set_up(struct lane *l)
+{
+	_cleanup_(round_done) struct round r = {0};
+	struct pg_params p = {0};
+
+	pg_put_i64(&p, fence_key(l->s));
+	int err = round_add(l, &r, "set_up", &p);
+	return err < 0 ? err : round_run(l, &r);
+}
+
+int lane_connect(struct lane *l)
+{
+	const struct pg_use use = {
+	        .name = "holdfast lane", .connect_timeout_s = l->s->connect_timeout_s};
+	char why[160] = "";
+	int err = pg_open(&l->pg, l->s->url, &use, why, sizeof(why));
+
+	if (err < 0) {
+		log_warn("a storage lane cannot connect", F_U64("lane", l->index),
+		        F_STR("error", why));
+		return err;
+	}
+	err = PQenterPipelineMode(l->pg.conn) ? prepare_all(l) : ERR_UNAVAILABLE;
 	if (err == 0)
-		l->epoch = pg_get_i64(r.results[0], 0, 0);
-	return err;
+		err = set_up(l);
+	if (err == 0)
+		err = new_nonces(l);
+	if (err < 0) {
+		log_warn("a storage lane cannot prepare", F_U64("lane", l->index),
+		        F_STR("error", l->pg.message), F_STR("sqlstate", l->pg.sqlstate));
+		lane_disconnect(l);
+		return ERR_UNAVAILABLE;
+	}
+	atomic_store(&l->up, true);
+	metric_add(METRIC_DB_UP, 1);
+	return 0;
+}
+
+void lane_disconnect(struct lane *l)
+{
+	pg_close(&l->pg);
+	if (atomic_exchange(&l->up, false))
+		metric_add(METRIC_DB_UP, -1);
+}
+
+/* ---- before a batch: numbers and keys ---- */
+
+static void keep_keys(struct lane *l, const PGresult *r)
+{
+	for (int i = 0; i < PQntuples(r); i++) {
+		uint64_t device_key = (uint64_t)pg_get_i64(r, i, 0);
+		int64_t key_id = pg_get_i64(r, i, 1);
+		uint8_t key[CRYPTO_KEY_LEN];
+
+		if (data_key_unwrap(l->s, device_key, key_id, pg_get_bytes(r, i, 2), key) == 0)
+			(void)dek_cache_put(&l->deks, device_key, key_id, key);
+		else
+			log_error("a data key in the database was altered",
+			        F_U64("deviceKey", device_key));
+		crypto_wipe(key, sizeof(key));
+	}
 }
 
 /* The devices whose keys are not at hand. */
@@ -126,10 +316,8 @@ int lane_prepare(struct lane *l, int64_t *ret_seq)
 
 	/* An item takes two at most. */
 	if (l->nonce_counter > UINT32_MAX - 2 * SEQ_BLOCK)
-		err = lane_new_nonces(l);
+		err = new_nonces(l);
 	buf_init(&missing, 1 << 20);
-	if (err == 0)
-		err = load_epoch(l);
 	if (err == 0)
 		err = prepare_round(l, &missing, ret_seq);
 	buf_free(&missing);
@@ -170,16 +358,6 @@ static int add_rows(struct lane *l, struct round *r, unsigned from, unsigned to)
 	return round_add(l, r, b->replay ? "replay" : "insert", &p);
 }
 
-static int add_chain(struct lane *l, struct round *r)
-{
-	struct pg_params p = {0};
-
-	if (l->chain.n == 0)
-		return 0;
-	lane_chain_params(l, &p);
-	return round_add(l, r, l->batch.replay ? "chain_replay" : "chain", &p);
-}
-
 static int add_stages(struct lane *l, struct round *r, unsigned from, unsigned to)
 {
 	const struct batch *b = &l->batch;
@@ -201,17 +379,11 @@ static int add_stages(struct lane *l, struct round *r, unsigned from, unsigned t
 static int transaction(struct lane *l, unsigned from, unsigned to)
 {
 	_cleanup_(round_done) struct round r = {0};
-	struct pg_params epoch = {0};
 	uint64_t start = clock_us();
 	int err = round_add(l, &r, "begin", NULL);
 
-	pg_put_i64(&epoch, l->epoch);
-	if (err == 0)
-		err = round_add(l, &r, "hold", &epoch);
 	if (err == 0)
 		err = add_rows(l, &r, from, to);
-	if (err == 0)
-		err = add_chain(l, &r);
 	if (err == 0)
 		err = add_stages(l, &r, from, to);
 	if (err == 0)
@@ -260,8 +432,6 @@ static enum blame whose_fault(const struct pg *pg)
 
 	if (pg->missing_partition)
 		return BLAME_DATABASE;
-	if (strcmp(pg->sqlstate, UNIQUE_VIOLATION) == 0)
-		return BLAME_ROW;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++)
 		if (strncmp(pg->sqlstate, row[i], 2) == 0)
 			return BLAME_ROW;
@@ -311,84 +481,19 @@ static enum blame after_refusal(
 	return blame;
 }
 
-/* ---- keys that were destroyed ---- */
-
-/* Whether the rows of the chain that go with the transaction are in the database: so is all of it.
- */
-static int look_for_it(struct lane *l, bool *ret_there)
-{
-	_cleanup_(round_done) struct round r = {0};
-	struct pg_params p = {0};
-
-	pg_put_i64(&p, l->chain.number);
-	pg_put_i64(&p, l->chain.next.position);
-	int err = round_add(l, &r, "chain_there", &p);
-	if (err == 0)
-		err = round_run(l, &r);
-	if (err == 0)
-		*ret_there = PQntuples(r.results[0]) > 0;
-	return err;
-}
-
-/* Some key was destroyed since the lane loaded its own: nothing is stored under what may be gone.
- * All are loaded anew, and the rest of the batch is sealed again. A commit whose answer was lost
- * may have been before that: *ret_there. 0; ERR_TIMEOUT: the stop is due; ERR_UNAVAILABLE: not
- * known yet. */
-static int seal_again(struct lane *l, bool *ret_there)
-{
-	int err = l->batch.replay && l->chain.n > 0 ? look_for_it(l, ret_there) : 0;
-
-	if (err < 0)
-		return err == ERR_TIMEOUT ? err : ERR_UNAVAILABLE;
-	dek_cache_drop_all(&l->deks);
-	l->epoch = -1;
-	return *ret_there ? 0 : lane_seal(l);
-}
-
-static void note_stored(struct lane *l, unsigned from, unsigned to)
-{
-	lane_chain_advance(l);
-	for (unsigned i = from; i < to; i++)
-		l->batch.items[i].stored = true;
-}
-
 /* Tries [from, to) as one transaction until it is stored (0), refused for a row's sake (ERR_POISON)
  * or the stop is due (ERR_TIMEOUT). */
 static int store_together(struct lane *l, unsigned from, unsigned to)
 {
 	unsigned backoff = BACKOFF_MIN_MS;
-	bool linked = false;
 
 	for (unsigned tries = 1;; tries++) {
 		if (pg_stop_due(&l->s->stop))
 			return ERR_TIMEOUT;
-		int err = l->pg.conn || lane_connect(l) == 0 ? 0 : ERR_CLOSED;
-		if (err == 0 && !linked)
-			err = lane_chain_link(l, rows_before(&l->batch, from),
-			              rows_before(&l->batch, to)) < 0
-			        ? ERR_CLOSED
-			        : 0;
-		linked |= err == 0;
+		int err = l->pg.conn || lane_connect(l) == 0 ? transaction(l, from, to)
+		                                             : ERR_CLOSED;
 		if (err == 0)
-			err = transaction(l, from, to);
-		if (err == 0) {
-			note_stored(l, from, to);
 			return 0;
-		}
-		if (err == ERR_INTERNAL && strcmp(l->pg.sqlstate, KEYS_DESTROYED) == 0) {
-			bool there = false;
-
-			if (round_one(l, "rollback") < 0)
-				lane_disconnect(l);
-			err = seal_again(l, &there);
-			if (there)
-				note_stored(l, from, to);
-			if (err == ERR_TIMEOUT || there)
-				return err;
-			if (err == 0)
-				linked = false;
-			continue;
-		}
 		if (err == ERR_INTERNAL && after_refusal(l, from, to, tries, &backoff) == BLAME_ROW)
 			return ERR_POISON;
 		if (err == ERR_UNAVAILABLE) {
@@ -428,11 +533,6 @@ static int bury(struct lane *l, unsigned at)
 
 	memcpy(state, l->pg.sqlstate, sizeof(state));
 	item->err = ERR_POISON;
-	/* Another hub was first with a session of that key. */
-	if (item->kind == KIND_SESSION && strcmp(state, UNIQUE_VIOLATION) == 0) {
-		item->err = ERR_EXISTS;
-		return 0;
-	}
 	if (item->kind != KIND_ROW) {
 		log_error("the database refuses a write", F_STR("what", kinds[item->kind].name),
 		        F_U64("deviceKey", item->device_key == NO_KEY ? 0 : item->device_key),

@@ -110,7 +110,6 @@ static int insert_row(
 
 static int insert(struct storage *s, struct device_record *r, int64_t key_id)
 {
-	_wrapping_(s);
 	uint8_t data_key[CRYPTO_KEY_LEN + WRAP_OVERHEAD];
 	struct wrapped_keys keys;
 	struct pg_params p = {0};
@@ -176,7 +175,6 @@ static int device_update(void *ctx, struct device_record *r, struct store_match 
 	        " WHERE id = $1 AND generation_id = $10 AND ($11::text IS NULL OR etag = $11)"
 	        " RETURNING etag, created_at, updated_at";
 	struct storage *s = ctx;
-	_wrapping_(s);
 	_cleanup_result_ PGresult *res = NULL;
 	struct wrapped_keys keys;
 	struct pg_params p = {0};

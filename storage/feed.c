@@ -9,7 +9,7 @@
 #include "server/base/err.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
-#include "storage/rotation.h"
+#include "storage/private.h"
 
 #define HEARTBEAT_MS 250
 #define FRESH_MS 1000  /* the promise: a change is known within a second */
@@ -30,13 +30,9 @@ struct feed {
 	bool running;
 	struct pg pg;
 	_Atomic uint64_t fresh_until_ms, epoch;
-	uint64_t lease_due_ms;
 	int64_t last_good_us; /* the database's clock at the last answered heartbeat; 0: none yet */
 	struct gone *gone;    /* to be confirmed */
 	size_t n_gone;
-	int64_t erasure;   /* the last one that is known; below 0: not asked yet */
-	bool erasures_due; /* there are others behind it */
-	bool rotation_due; /* of the master key: there is something new to follow */
 };
 
 int feed_new(struct storage *s, struct feed **ret)
@@ -47,7 +43,6 @@ int feed_new(struct storage *s, struct feed **ret)
 		return ERR_NOMEM;
 	f->s = s;
 	f->pg.stop = &s->quit;
-	f->erasure = -1;
 	*ret = f;
 	return 0;
 }
@@ -64,11 +59,6 @@ void feed_free(struct feed *f)
 uint64_t feed_fresh_until(const struct feed *f)
 {
 	return atomic_load(&f->fresh_until_ms);
-}
-
-bool feed_runs(const struct feed *f)
-{
-	return f->running;
 }
 
 uint64_t feed_epoch(const struct feed *f)
@@ -103,11 +93,6 @@ static void hear(struct feed *f, const char *payload)
 {
 	char *end;
 
-	if (strcmp(payload, ROTATION_NOTICE) == 0)
-		f->rotation_due = true;
-	/* Which one, the receipts say: a message could be forged. */
-	if (strncmp(payload, "ed ", 3) == 0)
-		f->erasures_due = true;
 	if ((payload[0] != 'g' && payload[0] != 'c') || !entity_valid(payload[1]) ||
 	        payload[2] != ' ' || payload[3] < '0' || payload[3] > '9')
 		return;
@@ -135,10 +120,7 @@ static bool hear_all(struct feed *f)
 
 	while ((n = PQnotifies(f->pg.conn))) {
 		any = true;
-		if (strcmp(n->relname, HUBS_CHANNEL) == 0)
-			leases_hear(f->s, n->extra);
-		else
-			hear(f, n->extra);
+		hear(f, n->extra);
 		PQfreemem(n);
 	}
 	return any;
@@ -212,50 +194,6 @@ static int confirm_gone(struct feed *f)
 	return err;
 }
 
-/* ---- the master key ---- */
-
-static int follow_rotation(struct feed *f)
-{
-	bool done = false;
-
-	if (!f->rotation_due)
-		return 0;
-	f->rotation_due = false;
-	int err = rotation_follow(f->s, &f->pg, &done);
-	f->rotation_due |= !done; /* with the next heartbeat */
-	return err == ERR_UNAVAILABLE ? err : 0;
-}
-
-/* ---- erasures ---- */
-
-/* They are numbered in the order in which they are committed. Those of the minute before the start
- * too: what was read then may be older. */
-static int follow_erasures(struct feed *f)
-{
-	static const char sql[] = "SELECT erasure_id, device_key, device, at FROM "
-	                          "holdfast.erasures WHERE erasure_id > $1"
-	                          " AND ($1 >= 0 OR at > clock_timestamp() - interval '1 minute')"
-	                          " ORDER BY erasure_id";
-	const struct storage_changes *c = &f->s->changes;
-	_cleanup_result_ PGresult *r = NULL;
-	struct pg_params p = {0};
-
-	if (!f->erasures_due)
-		return 0;
-	pg_put_i64(&p, f->erasure);
-	int err = pg_exec(&f->pg, sql, &p, clock_ms() + ANSWER_MS, &r);
-	for (int i = 0; err == 0 && i < PQntuples(r); i++) {
-		uint64_t device_key = (uint64_t)pg_get_i64(r, i, 1);
-
-		f->erasure = pg_get_i64(r, i, 0);
-		lanes_forget(f->s, device_key);
-		if (c->erased)
-			c->erased(c->ctx, pg_get_bytes(r, i, 2), device_key, pg_get_time(r, i, 3));
-	}
-	f->erasures_due = err < 0;
-	return err == ERR_UNAVAILABLE ? err : 0;
-}
-
 /* ---- after a gap ---- */
 
 static int read_tombstones(struct feed *f)
@@ -282,8 +220,6 @@ static int catch_up(struct feed *f)
 
 	if (err < 0)
 		return err;
-	f->rotation_due = true;
-	f->erasures_due = true;
 	atomic_fetch_add(&f->epoch, 1);
 	if (f->s->changes.resync)
 		f->s->changes.resync(f->s->changes.ctx);
@@ -313,17 +249,9 @@ static int beat(struct feed *f)
 			return err;
 		hear_all(f);
 	}
-	/* Who waits to wrap (wraps_enter) goes on once this is done. */
-	err = follow_rotation(f);
-	if (err < 0)
-		return err;
 	f->last_good_us = pg_get_time(r, 0, 0);
 	set_fresh(f, sent + FRESH_MS);
-	if (sent >= f->lease_due_ms) {
-		f->lease_due_ms = sent + LEASE_BEAT_MS;
-		err = leases_beat(f->s, &f->pg);
-	}
-	return err < 0 ? err : follow_erasures(f);
+	return 0;
 }
 
 /* Until the next heartbeat is due, or the connection is lost. */
@@ -336,10 +264,6 @@ static int listen_until(struct feed *f, uint64_t due_ms)
 		bool any = hear_all(f);
 
 		err = confirm_gone(f);
-		if (err == 0)
-			err = follow_erasures(f);
-		if (err == 0 && any)
-			err = follow_rotation(f);
 		if (err == 0 && any && clock_ms() < due_ms)
 			continue;
 		if (err == 0)
@@ -356,9 +280,7 @@ static int feed_connect(struct feed *f)
 	        .name = "holdfast feed", .connect_timeout_s = f->s->connect_timeout_s};
 	int err = pg_open(&f->pg, f->s->url, &use, NULL, 0);
 
-	return err < 0 ? err
-	               : pg_script(&f->pg, "LISTEN holdfast_changes; LISTEN " HUBS_CHANNEL,
-	                         clock_ms() + ANSWER_MS);
+	return err < 0 ? err : pg_script(&f->pg, "LISTEN holdfast_changes", clock_ms() + ANSWER_MS);
 }
 
 static void follow(struct feed *f)

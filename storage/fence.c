@@ -4,7 +4,7 @@
  * client that resends a QoS 2 message meanwhile would have it stored twice.
  *
  * The connections of the lanes share a lock. A process that starts ends those that hold it, and
- * waits until it can have the lock alone. So does one that takes over from another hub (leases.c).
+ * waits until it can have the lock alone.
  */
 #include "server/base/clock.h"
 #include "server/base/err.h"
@@ -19,9 +19,9 @@ static const char terminate_sql[] =
         " AND classid::bigint = ($1::bigint >> 32) & 4294967295"
         " AND objid::bigint = $1::bigint & 4294967295";
 
-int64_t fence_key(const char *hub_id)
+int64_t fence_key(const struct storage *s)
 {
-	return (int64_t)hash_stable(hub_id, strlen(hub_id));
+	return (int64_t)hash_stable(s->hub_id, strlen(s->hub_id));
 }
 
 static int run(struct pg *pg, const char *sql, int64_t key, int *ret_rows)
@@ -36,10 +36,10 @@ static int run(struct pg *pg, const char *sql, int64_t key, int *ret_rows)
 	return err;
 }
 
-int fence_raise(struct storage *s, const char *hub_id)
+int fence_raise(struct storage *s)
 {
 	struct pg pg = {0};
-	int64_t key = fence_key(hub_id);
+	int64_t key = fence_key(s);
 	int ended = 0, err = pool_take(s, &pg);
 
 	if (err < 0)
@@ -52,10 +52,9 @@ int fence_raise(struct storage *s, const char *hub_id)
 		err = run(&pg, "SELECT pg_advisory_unlock($1)", key, NULL);
 	pool_give(s, &pg);
 	if (err < 0)
-		log_error("what the hub's last run left in the database does not end",
-		        F_STR("hub", hub_id));
+		log_error("what the hub's last run left in the database does not end");
 	else if (ended > 0)
 		log_info("ended what the hub's last run left in the database",
-		        F_U64("connections", (uint64_t)ended), F_STR("hub", hub_id));
+		        F_U64("connections", (uint64_t)ended));
 	return err < 0 ? ERR_UNAVAILABLE : 0;
 }

@@ -1,12 +1,6 @@
 /*
- * The master key and the keys of the hub that it wraps. The master keys and the key to sign with
- * are in a process of their own (keyd.h), which does here what is asked of it; the two keys of the
- * hub that are used for each message are in this one, in memory that is locked, left out of core
- * files, and wiped. Made before any thread; then any thread. A call that goes to the other process
- * takes some ten microseconds; it is gone: see keyring_watch.
- *
- * While the master key is rotated there are two: the current one, and the next one, from where the
- * settings say, of a file the one beside it (NEXT_SUFFIX). Either unwraps; one of them wraps.
+ * The master key and the keys of the hub that it wraps. The one place that holds them: memory that
+ * is locked, left out of core files, and wiped. Made before any thread, then read-only: any thread.
  */
 #ifndef HF_STORAGE_KEYRING_H
 #define HF_STORAGE_KEYRING_H
@@ -14,36 +8,13 @@
 #include "server/base/crypto.h"
 
 struct keyring;
-struct key_source; /* storage.h */
 
 #define WRAP_OVERHEAD (1 + CRYPTO_NONCE_LEN + CRYPTO_TAG_LEN)
 #define WRAP_MAX 256 /* bytes of what is wrapped */
 
-#define NEXT_SUFFIX ".next" /* of the file of the next master key */
-
-/* Starts the process and has it read the master key from its source; the next one too, where it is
- * there. 0; ERR_IO, ERR_INVALID, ERR_NOMEM with one line in error. */
-int keyring_load(const struct key_source *source, struct keyring **ret, char *error, size_t size);
-/* Reads them again, from where they came. What wrapped goes on to, as long as it is still there. On
- * a failure all stays as it was: keyring_load's errors; ERR_QUOTA: they are being read already. */
-int keyring_reload(struct keyring *k, char *error, size_t size);
-/* Which one wraps from now on. 0 or ERR_NOT_FOUND: there is no next one. */
-int keyring_set_wrapping(struct keyring *k, bool next);
-
-/* What the master keys are known by, in public: nothing can be told from it. */
-#define KEYRING_ID_LEN 8
-struct keyring_ids {
-	uint8_t current[KEYRING_ID_LEN], next[KEYRING_ID_LEN];
-	bool has_next, wraps_next;
-};
-int keyring_ids(const struct keyring *k, struct keyring_ids *ret); /* 0 or ERR_CRYPTO */
-
-/* Where the other process has ended, so does this one: with a line in the log, and this status. Any
- * other call that finds it gone does the same. */
-#define KEYRING_EXIT_LOST 3
-void keyring_watch(const struct keyring *k);
-
-/* Ends the process, and waits until it has. */
+/* Reads the master key: 64 hex digits in a file that nobody but its owner may read. 0; ERR_IO,
+ * ERR_INVALID, ERR_NOMEM with one line in error. */
+int keyring_load(const char *file, struct keyring **ret, char *error, size_t size);
 void keyring_free(struct keyring *k);
 
 /* New keys of the hub, for a new database. */
@@ -74,25 +45,13 @@ int keyring_wrap(
 int keyring_unwrap(const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped,
         uint8_t *out);
 
-/* Many at once, in few round trips: each gets its err, and out or none. */
-struct wrap_item {
-	struct wrap_owner owner;
-	struct slice in;
-	uint8_t *out;
-	int err;
-	bool changed; /* of keyring_rewrap_many */
-};
-void keyring_unwrap_many(const struct keyring *k, struct wrap_item *items, size_t n);
-void keyring_rewrap_many(const struct keyring *k, struct wrap_item *items, size_t n);
-
 /* The same bytes under the master key that wraps now; *ret_changed false: they are already, and out
  * holds them as they were. 0; ERR_CORRUPT: no master key at hand opens them. */
 int keyring_rewrap(const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped,
         uint8_t *out, bool *ret_changed);
 
 /* Signs with the hub's Ed25519 key; purpose (a literal: "head", "retention", "erasure", …) is part
- * of what is signed: purpose, a byte 0, message (127 KiB at most: ERR_TOO_BIG). Verified by anybody
- * with the public key. */
+ * of what is signed: purpose, a byte 0, message. Verified by anybody with the public key. */
 int keyring_sign(const struct keyring *k, const char *purpose, struct slice message,
         uint8_t ret_signature[static CRYPTO_SIGNATURE_LEN]);
 const uint8_t *keyring_public(const struct keyring *k); /* CRYPTO_SIGN_KEY_LEN bytes */

@@ -96,15 +96,8 @@ static size_t row_bytes(const struct mail *m)
 
 void lanes_append(void *ctx, struct telemetry_row *row)
 {
-	const struct storage *s = ctx;
 	struct lane *l = lane_of(ctx, row->device_key);
 
-	if (atomic_load_explicit(&s->space.state, memory_order_relaxed) == SPACE_STOP) {
-		metric_inc(METRIC_TELEMETRY_NO_SPACE);
-		row->err = ERR_FULL;
-		mail_post(row->reply_to, &row->mail);
-		return;
-	}
 	row->store.deliver = row->mail.deliver;
 	row->store.owner = l;
 	row->mail.deliver = take_row;

@@ -14,7 +14,6 @@
 #define STUCK_MS 2000
 /* Batches of one lane begin at least this far apart while that makes them larger: a commit costs
  * the same for one row as for ten. */
-#define SLOW_US 250000 /* the same while the disk fills up */
 #define PACE_US 3000
 #define PACE_GAIN 2  /* requests that have to come in a wait to make it worth while */
 #define PACE_REST 64 /* batches that are not held back after a wait that was not */
@@ -35,7 +34,6 @@ int lane_new(struct storage *s, unsigned index, struct lane **ret)
 		return ERR_NOMEM;
 	l->s = s;
 	l->index = index;
-	l->epoch = -1;
 	l->end = &l->first;
 	l->pg.stop = &s->stop;
 	l->pg.tick = expire_loads;
@@ -47,7 +45,6 @@ int lane_new(struct storage *s, unsigned index, struct lane **ret)
 	for (unsigned i = 0; i < STAGE_COLUMNS; i++)
 		buf_init(&l->stage[i], UINT32_MAX);
 	buf_init(&l->extra, UINT32_MAX);
-	lane_chain_init(l);
 	int err = mailbox_init(&l->box);
 	if (err == 0)
 		err = batch_init(&l->batch, s->batch_rows);
@@ -75,7 +72,6 @@ void lane_free(struct lane *l)
 	for (unsigned i = 0; i < STAGE_COLUMNS; i++)
 		buf_wipe(&l->stage[i]);
 	buf_wipe(&l->extra);
-	lane_chain_done(l);
 	dek_cache_done(&l->deks);
 	pthread_mutex_destroy(&l->forget.mutex);
 	free(l);
@@ -192,7 +188,7 @@ static void resolve_keys(struct lane *l)
 	for (unsigned i = 0; i < l->batch.n; i++) {
 		struct item *item = &l->batch.items[i];
 
-		if (item->key || item->device_key == NO_KEY || item->stored || item->err < 0)
+		if (item->key || item->device_key == NO_KEY)
 			continue;
 		item->err = find_key(l, item) || kinds[item->kind].lasting ? 0 : ERR_NOT_FOUND;
 	}
@@ -280,7 +276,9 @@ void lane_pause(struct lane *l, unsigned ms)
 
 /* ---- storing and answering ---- */
 
-int lane_seal(struct lane *l)
+/* Numbers, keys, seals: waits for the database and for memory as long as it takes. 0 or
+ * ERR_TIMEOUT: the stop is due. */
+static int seal(struct lane *l)
 {
 	int64_t seq = 0;
 
@@ -329,7 +327,7 @@ static int run_batch(struct lane *l)
 	forget_due(l);
 	gather(l);
 	if (l->batch.n > l->batch.n_loads)
-		err = lane_seal(l);
+		err = seal(l);
 	/* Nothing to store where all rows are of devices that are gone. */
 	if (err == 0 && l->batch.writes > 0)
 		err = lane_store(l, 0, l->batch.n);
@@ -362,10 +360,9 @@ static void idle(struct lane *l)
  */
 static void pace(struct lane *l)
 {
-	bool slow = atomic_load(&l->s->space.state) != SPACE_ENOUGH;
-	uint64_t now = clock_us(), due = l->started_us + (slow ? SLOW_US : PACE_US);
+	uint64_t now = clock_us(), due = l->started_us + PACE_US;
 
-	if (l->pace_rest > 0 && !slow) {
+	if (l->pace_rest > 0) {
 		l->pace_rest--;
 	} else if (now < due && !atomic_load(&l->s->stop.stopping)) {
 		uint64_t before = l->taken;

@@ -1,14 +1,12 @@
 /*
  * A lane: one thread that stores what is asked of it, batch by batch, each batch one transaction.
  * Private to lane.c (thread, gathering, answers), kinds.c (requests and what they are), claims.c
- * (which requests may share a batch), batch.c and batch_seal.c (sealing), lane_chain.c (the lane's
- * chain), stages.c (statements of everything but telemetry rows), round.c, lane_connect.c and
- * commit.c (transactions).
+ * (which requests may share a batch), batch.c and batch_seal.c (sealing), stages.c (statements of
+ * everything but telemetry rows) and commit.c (transactions).
  */
 #ifndef HF_STORAGE_LANE_H
 #define HF_STORAGE_LANE_H
 
-#include "storage/chain.h"
 #include "storage/dek_cache.h"
 #include "storage/private.h"
 #include "storage/session_record.h"
@@ -48,7 +46,6 @@ struct item {
 	uint8_t kind;
 	bool sealed; /* KIND_ROW: it has a row in the columns; others: it has sealed bytes */
 	bool skip;   /* there is nothing to write */
-	bool stored; /* committed: it is not sealed again */
 	int err;
 };
 
@@ -68,34 +65,14 @@ struct batch {
 	size_t bytes;     /* of the requests, as counted in the backlog */
 	uint32_t sealed_rows;
 	struct buf columns[COLUMNS];
-	uint32_t *ends;                      /* where each row's element of COL_SEALED ends */
-	uint8_t (*digests)[CRYPTO_HASH_LEN]; /* of each row, for the chain */
-	struct buf sealed;                   /* of everything but telemetry rows */
-	bool replay;                         /* it may be in the database already */
-	struct claim *claims;                /* a hash table; claims.c */
+	uint32_t *ends;       /* where each row's element of COL_SEALED ends */
+	struct buf sealed;    /* of everything but telemetry rows */
+	bool replay;          /* it may be in the database already */
+	struct claim *claims; /* a hash table; claims.c */
 	uint32_t claims_mask, claims_round;
 };
 
 #define STAGE_COLUMNS 9
-
-/* The columns of the INSERT of chain rows; the chain's number is a parameter of its own. */
-enum chain_column {
-	CHAIN_DAY,
-	CHAIN_POSITION,
-	CHAIN_FIRST_SEQ,
-	CHAIN_N,
-	CHAIN_PREV,
-	CHAIN_MARKS,
-	CHAIN_HASH,
-	CHAIN_COLUMNS
-};
-
-struct lane_chain {
-	int64_t number;               /* 0: not loaded yet */
-	struct chain_head head, next; /* next: once the transaction under way is committed */
-	struct buf columns[CHAIN_COLUMNS];
-	uint32_t n; /* rows in them */
-};
 
 struct lane {
 	struct storage *s;
@@ -116,8 +93,6 @@ struct lane {
 	struct buf stage[STAGE_COLUMNS]; /* columns of a stage */
 	struct buf extra;                /* of a record that is being sealed */
 	struct dek_cache deks;
-	int64_t epoch; /* of the keys in it (holdfast.key_epoch); below 0: it is empty */
-	struct lane_chain chain;
 	uint8_t nonce[CRYPTO_NONCE_LEN]; /* writer number, random, counter */
 	uint32_t nonce_counter;
 	int64_t last_us; /* of the last row */
@@ -197,17 +172,6 @@ int seal_retained(struct lane *l, struct item *item);
 #define SEAL_OVERHEAD 640
 void topic_mac(const struct lane *l, struct slice topic, uint8_t mac[static TOPIC_MAC_LEN]);
 
-/* ---- lane_chain.c: what the lane adds to its chain ---- */
-
-void lane_chain_init(struct lane *l);
-void lane_chain_done(struct lane *l);
-/* Makes the rows of the chain for rows [from, to) of the batch, behind its head: the same ones for
- * as long as the transaction is tried. 0 or ERR_NOMEM. */
-int lane_chain_link(struct lane *l, uint32_t from, uint32_t to);
-void lane_chain_params(struct lane *l, struct pg_params *p);
-/* They are committed. */
-void lane_chain_advance(struct lane *l);
-
 /* ---- stages.c: the statements of a transaction behind that of the rows, in their order ---- */
 
 struct filling;
@@ -229,11 +193,6 @@ int stage_collect(
         struct lane *l, const struct stage *st, unsigned from, unsigned to, struct pg_params *p);
 Oid array_of(enum pg_type element);
 
-/* ---- lane_connect.c ---- */
-
-/* Another writer number, other random bytes, a counter that starts anew. As round_run. */
-int lane_new_nonces(struct lane *l);
-
 /* ---- commit.c ---- */
 
 /* Connects and prepares: 0 or ERR_UNAVAILABLE. */
@@ -248,9 +207,6 @@ int lane_store(struct lane *l, unsigned from, unsigned to);
 
 /* ---- lane.c ---- */
 
-/* Numbers, keys, seals, of all that is not stored yet: waits for the database and for memory as
- * long as it takes. 0 or ERR_TIMEOUT: the stop is due. */
-int lane_seal(struct lane *l);
 /* Waits, or until the stop is due; loads that wait too long are answered meanwhile. */
 void lane_pause(struct lane *l, unsigned ms);
 

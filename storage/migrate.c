@@ -240,24 +240,6 @@ static int grant_hub(struct migration *m, const char *hub_url)
 	return err < 0 ? database_failed(m, err, "the hub's role gets no rights") : 0;
 }
 
-int storage_grant_reader(
-        const char *owner_url, const char *role, char error[static STORAGE_ERROR_LEN])
-{
-	struct migration m = {.error = error, .deadline = clock_ms() + MIGRATE_MS};
-	bool there = false;
-	int err = connect_owner(&m, owner_url);
-
-	if (err == 0) {
-		err = grants_apply_reader(&m.pg, role, &there);
-		if (err < 0)
-			err = database_failed(&m, err, "the role that only reads gets no rights");
-		else if (!there)
-			log_debug("there is no role that only reads", F_STR("role", role));
-	}
-	pg_close(&m.pg);
-	return err;
-}
-
 static int migrate(struct migration *m, const char *hub_url)
 {
 	unsigned applied = 0;

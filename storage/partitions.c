@@ -1,7 +1,7 @@
 /*
- * Telemetry and its chains by day: partitions telemetry_YYYYMMDD and chain_YYYYMMDD (UTC). Made by
- * ATTACH and dropped by DETACH CONCURRENTLY, which lets lanes and queries go on. The dates are
- * ours, so the SQL text may hold them.
+ * Telemetry by day: partitions telemetry_YYYYMMDD (UTC). Made by ATTACH and dropped by DETACH
+ * CONCURRENTLY, which lets lanes and queries go on. The dates are ours, so the SQL text may hold
+ * them.
  */
 #include <stdio.h>
 #include <time.h>
@@ -9,7 +9,7 @@
 #include "server/base/clock.h"
 #include "server/base/err.h"
 #include "server/base/log.h"
-#include "storage/retention.h"
+#include "storage/private.h"
 
 #define DDL_MS 60000
 #define DAYS_AHEAD 7
@@ -57,25 +57,26 @@ static int exists(struct pg *owner, const char *name, uint64_t deadline, bool *r
 	int err = pg_exec(owner,
 	        "SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
 	        " JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid"
-	        " WHERE i.inhparent IN ('holdfast.telemetry'::pg_catalog.regclass,"
-	        " 'holdfast.chain'::pg_catalog.regclass) AND c.relname = $1)",
+	        " WHERE i.inhparent = 'holdfast.telemetry'::pg_catalog.regclass"
+	        " AND c.relname = $1)",
 	        &params, deadline, &r);
 	if (err == 0)
 		*ret = pg_get_bool(r, 0, 0);
 	return err;
 }
 
-/* bound: what follows a date in the partition's bounds. */
-static int make(struct pg *owner, const char *table, const char *bound, int64_t day)
+int partitions_make(struct pg *owner, int64_t day)
 {
 	uint64_t deadline = clock_ms() + DDL_MS;
 	char name[32], number[16], from[16], to[16], sql[800];
 	bool there = false;
 
+	if (day < 0 || day > MAX_DAY)
+		return ERR_INVALID;
 	day_text(day, "%Y%m%d", number);
 	day_text(day, "%Y-%m-%d", from);
 	day_text(day + 1, "%Y-%m-%d", to);
-	snprintf(name, sizeof(name), "%s_%s", table, number);
+	snprintf(name, sizeof(name), "telemetry_%s", number);
 	int err = exists(owner, name, deadline, &there);
 	if (err < 0 || there)
 		return err;
@@ -83,25 +84,17 @@ static int make(struct pg *owner, const char *table, const char *bound, int64_t 
 	snprintf(sql, sizeof(sql),
 	        "BEGIN; SET LOCAL lock_timeout = '5s';"
 	        "SELECT pg_advisory_xact_lock(%lld);"
-	        "CREATE TABLE holdfast.%s (LIKE holdfast.%s INCLUDING ALL);"
-	        "ALTER TABLE holdfast.%s ATTACH PARTITION holdfast.%s"
-	        " FOR VALUES FROM ('%s%s') TO ('%s%s');"
+	        "CREATE TABLE holdfast.%s (LIKE holdfast.telemetry INCLUDING ALL);"
+	        "ALTER TABLE holdfast.telemetry ATTACH PARTITION holdfast.%s"
+	        " FOR VALUES FROM ('%s 00:00:00+00') TO ('%s 00:00:00+00');"
 	        "COMMIT",
-	        LOCK_PARTITIONS, name, table, table, name, from, bound, to, bound);
+	        LOCK_PARTITIONS, name, name, from, to);
 	err = script_or_rollback(owner, sql, deadline);
 	if (err == ERR_INTERNAL && strcmp(owner->sqlstate, "42P07") == 0)
 		err = 0; /* made by another hub meanwhile */
 	if (err == 0)
 		log_debug("partition made", F_STR("partition", name));
 	return err;
-}
-
-int partitions_make(struct pg *owner, int64_t day)
-{
-	if (day < 0 || day > MAX_DAY)
-		return ERR_INVALID;
-	int err = make(owner, "chain", "", day);
-	return err < 0 ? err : make(owner, "telemetry", " 00:00:00+00", day);
 }
 
 int partitions_make_ahead(struct pg *owner)
@@ -114,66 +107,55 @@ int partitions_make_ahead(struct pg *owner)
 	return err;
 }
 
-/* ---- dropping ---- */
-
 /* The partitions that end before today less the days, by the earlier one of the two clocks: a clock
- * that jumps ahead must not drop what is young. Chains first: what is in them stands before the
- * messages are gone. */
+ * that jumps ahead must not drop what is young. */
 static const char old_sql[] =
         "SELECT c.relname::text, i.inhdetachpending FROM pg_catalog.pg_inherits i"
         " JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid"
-        " WHERE i.inhparent IN ('holdfast.telemetry'::pg_catalog.regclass,"
-        " 'holdfast.chain'::pg_catalog.regclass)"
-        " AND c.relname ~ '^(telemetry|chain)_[0-9]{8}$'"
-        " AND pg_catalog.to_date(right(c.relname::text, 8), 'YYYYMMDD') + $2"
-        " < (least(now(), $1) AT TIME ZONE 'UTC')::date ORDER BY right(c.relname::text, 8), 1";
+        " WHERE i.inhparent = 'holdfast.telemetry'::pg_catalog.regclass"
+        " AND c.relname ~ '^telemetry_[0-9]{8}$'"
+        " AND pg_catalog.to_date(substr(c.relname::text, 11), 'YYYYMMDD') + $2"
+        " < (least(now(), $1) AT TIME ZONE 'UTC')::date ORDER BY 1";
 
-/* Before the last rows of a chain are seen no more: a lane that starts goes on behind them. */
-int partitions_move_base(struct pg *owner, const char *day)
+static int drop(struct pg *owner, const char *name, bool pending)
 {
-	char sql[400];
-
-	snprintf(sql, sizeof(sql),
-	        "UPDATE holdfast.chains h SET base_position = l.position, base_hash = l.hash"
-	        " FROM (SELECT DISTINCT ON (chain) chain, position, hash FROM holdfast.chain_%s"
-	        " ORDER BY chain, position DESC) l"
-	        " WHERE l.chain = h.chain AND l.position > h.base_position",
-	        day);
-	return pg_script(owner, sql, clock_ms() + DDL_MS);
-}
-
-static int detach(struct pg *owner, const char *name, bool pending)
-{
-	bool chain = name[0] == 'c';
+	uint64_t deadline = clock_ms() + DDL_MS;
 	char sql[200];
-	int err = chain && !pending ? partitions_move_base(owner, strchr(name, '_') + 1) : 0;
 
-	snprintf(sql, sizeof(sql), "ALTER TABLE holdfast.%s DETACH PARTITION holdfast.%s %s",
-	        chain ? "chain" : "telemetry", name, pending ? "FINALIZE" : "CONCURRENTLY");
-	return err < 0 ? err : pg_script(owner, sql, clock_ms() + DDL_MS);
+	snprintf(sql, sizeof(sql), "ALTER TABLE holdfast.telemetry DETACH PARTITION holdfast.%s %s",
+	        name, pending ? "FINALIZE" : "CONCURRENTLY");
+	int err = pg_script(owner, sql, deadline);
+	if (err == 0) {
+		snprintf(sql, sizeof(sql), "DROP TABLE holdfast.%s", name);
+		err = pg_script(owner, sql, deadline);
+	}
+	if (err == 0)
+		log_info("partition dropped", F_STR("partition", name));
+	return err;
 }
 
-/* The days of which nothing is a partition any more; of those that a hub left behind, too. */
-static int drop_detached(struct storage *s, struct pg *owner)
+/* Detached and not dropped, because the hub was stopped in between: nobody sees them any more. */
+static int drop_detached(struct pg *owner)
 {
 	_cleanup_result_ PGresult *r = NULL;
 	int err = pg_exec(owner,
-	        "SELECT right(c.relname::text, 8) FROM pg_catalog.pg_class c"
+	        "SELECT c.relname::text FROM pg_catalog.pg_class c"
 	        " WHERE c.relnamespace = 'holdfast'::pg_catalog.regnamespace AND c.relkind = 'r'"
-	        " AND c.relname ~ '^(telemetry|chain)_[0-9]{8}$'"
-	        " GROUP BY 1 HAVING bool_and(NOT c.relispartition) ORDER BY 1",
+	        " AND c.relname ~ '^telemetry_[0-9]{8}$' AND NOT c.relispartition",
 	        NULL, clock_ms() + DDL_MS, &r);
 
 	for (int i = 0; err == 0 && i < PQntuples(r); i++) {
-		char day[16];
+		char name[32], sql[100];
 
-		if (pg_get_text(r, i, 0, day, sizeof(day)))
-			err = retention_drop_day(s, owner, day);
+		if (!pg_get_text(r, i, 0, name, sizeof(name)))
+			continue;
+		snprintf(sql, sizeof(sql), "DROP TABLE IF EXISTS holdfast.%s", name);
+		err = pg_script(owner, sql, clock_ms() + DDL_MS);
 	}
 	return err;
 }
 
-int partitions_drop_old(struct storage *s, struct pg *owner, unsigned retention_days)
+int partitions_drop_old(struct pg *owner, unsigned retention_days)
 {
 	_cleanup_result_ PGresult *r = NULL;
 	struct pg_params params = {0};
@@ -185,7 +167,7 @@ int partitions_drop_old(struct storage *s, struct pg *owner, unsigned retention_
 		char name[32];
 
 		if (pg_get_text(r, i, 0, name, sizeof(name)))
-			err = detach(owner, name, pg_get_bool(r, i, 1));
+			err = drop(owner, name, pg_get_bool(r, i, 1));
 	}
-	return err == 0 ? drop_detached(s, owner) : err;
+	return err == 0 ? drop_detached(owner) : err;
 }

@@ -274,7 +274,7 @@ static bool is_missing_partition(const PGresult *r)
 	const char *table = PQresultErrorField(r, PG_DIAG_TABLE_NAME);
 
 	return !PQresultErrorField(r, PG_DIAG_CONSTRAINT_NAME) && table &&
-	        (strcmp(table, "telemetry") == 0 || strcmp(table, "chain") == 0);
+	        strcmp(table, "telemetry") == 0;
 }
 
 int pg_error(struct pg *pg, const PGresult *r)

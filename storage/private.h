@@ -10,10 +10,8 @@
 
 #include "server/base/mail.h"
 #include "storage/keyring.h"
-#include "storage/leases.h"
 #include "storage/merge.h"
 #include "storage/pg.h"
-#include "storage/rows.h"
 #include "storage/storage.h"
 
 /* The newest file in migrations/: what this program reads and writes. */
@@ -33,12 +31,12 @@
 #define LOCK_MIGRATE 0x686f6c6466617374LL
 #define LOCK_SEED 0x686f6c6466617375LL
 #define LOCK_PARTITIONS 0x686f6c6466617376LL
-#define LOCK_HEADS 0x686f6c6466617388LL /* also records of retention */
 
 #define MAX_LANES 16
 #define READERS 2
 #define POOL_SIZE 8
 #define POOL_STATEMENT_MS 30000
+#define HUB_ID_LEN 16
 #define DAY_US 86400000000LL
 #define ROUND_TRIP_MS 10000 /* for short statements of our own threads */
 
@@ -55,36 +53,13 @@ struct pool {
 	unsigned n;
 };
 
-/* Calls that wrap and then write: rotation.c. */
-struct wraps {
-	_Atomic unsigned turn;
-	_Atomic unsigned inside[2]; /* of an even turn, of an odd one */
-	bool told;                  /* that the next master key is lacking; the feed's */
-};
-
-/* How much room there is (space.c): batches slow down, then messages are refused. */
-enum space_state { SPACE_ENOUGH, SPACE_SLOW, SPACE_STOP };
-struct space {
-	_Atomic enum space_state state; /* upkeep's to set */
-	char *path;                     /* on the disk that is watched; NULL: none is */
-	unsigned slow_percent, stop_percent;
-	uint64_t max_bytes; /* of the database; 0: any */
-	/* Upkeep's. */
-	uint64_t bytes, size_due_ms;
-};
-
 struct storage {
-	char *url, *owner_url, *replica_url /* may be NULL */;
+	char *url, *owner_url;
 	unsigned connect_timeout_s, batch_rows, lookup_ms;
 	size_t batch_bytes;
 	struct keyring *keyring;
-	struct wraps wraps;
 	char hub_id[HUB_ID_LEN + 1]; /* the same after a restart of this hub */
 	bool one_role;
-	atomic_bool set_back;     /* the database lacks heads that the home has */
-	char *proof_folder;       /* NULL: heads are not copied to a file */
-	unsigned head_interval_s; /* 0: no heads */
-	struct space space;
 	_Atomic unsigned retention_days, audit_days; /* audit_days 0: for good */
 	_Atomic uint64_t max_queued_age_s;           /* 0: none */
 	_Atomic size_t backlog_bytes;                /* handed over and not answered */
@@ -92,7 +67,7 @@ struct storage {
 	struct pg_stop quit;  /* of the other threads, once the lanes have ended */
 	struct pg_stop hurry; /* of calls that block */
 	struct storage_changes changes;
-	struct pool pool, replica;
+	struct pool pool;
 	unsigned n_lanes;
 	struct lane *lanes[MAX_LANES];
 	struct reader *readers[READERS];
@@ -100,7 +75,6 @@ struct storage {
 	struct upkeep *upkeep;
 	struct denials *denials; /* audit.c */
 	struct merge addresses;  /* addresses.c */
-	struct leases leases;
 };
 
 /* ---- storage.c ---- */
@@ -108,9 +82,6 @@ struct storage {
 /* Takes a connection of the hub's role, making one if there is none; 0 or ERR_UNAVAILABLE. */
 int pool_take(struct storage *s, struct pg *ret);
 void pool_give(struct storage *s, struct pg *pg);
-/* The same of the replica, for reading messages. ERR_NOT_FOUND: there is none. */
-int pool_take_replica(struct storage *s, struct pg *ret);
-void pool_give_replica(struct storage *s, struct pg *pg);
 /* One statement on a connection of the pool: pg_exec's results. */
 int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret);
 
@@ -129,32 +100,21 @@ int pool_write(struct storage *s, const char *sql, const struct pg_params *p, PG
 
 /* ---- storage.c ---- */
 
-/* Whether the database is at this program's version. 0; ERR_CONFLICT, ERR_UNAVAILABLE: one line in
- * error (STORAGE_ERROR_LEN). */
-int storage_check_version(struct pg *pg, char *error);
 /* A lane waits: ms, or until the stop is due. */
 void storage_pause(const struct storage *s, unsigned ms);
 
 /* ---- fence.c ---- */
 
-/* The number of the advisory lock that the connections of a hub's lanes share. */
-int64_t fence_key(const char *hub_id);
-/* Ends what an earlier process of a hub, killed, has left in the database: a transaction that it
+/* The number of the advisory lock that the connections of this hub's lanes share. */
+int64_t fence_key(const struct storage *s);
+/* Ends what an earlier process of this hub, killed, has left in the database: a transaction that it
  * sent off might commit after its messages were sent again. 0 or ERR_UNAVAILABLE. */
-int fence_raise(struct storage *s, const char *hub_id);
-
-/* ---- pooler.c ---- */
-
-/* ERR_CONFLICT: a pooler between here and the database lends connections by transaction;
- * ERR_UNAVAILABLE; one line in error. */
-int pooler_check(struct storage *s, struct pg *pg, char error[static STORAGE_ERROR_LEN]);
+int fence_raise(struct storage *s);
 
 /* ---- grants.c, seed.c ---- */
 
 /* Gives role what the hub needs. 0 or pg_exec's error. */
 int grants_apply(struct pg *owner, const char *role);
-/* The same for a role that only reads; *ret_there false: there is none of that name. */
-int grants_apply_reader(struct pg *owner, const char *role, bool *ret_there);
 /* Unwraps the hub's keys; makes them, the five access keys and the owner's token in a new
  * database. 0; ERR_CONFLICT (another master key); ERR_IO, ERR_INVALID, ERR_UNAVAILABLE; one line in
  * error. */
@@ -165,9 +125,7 @@ int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *s
 
 int partitions_make(struct pg *owner, int64_t day); /* days since 1970 */
 int partitions_make_ahead(struct pg *owner);        /* yesterday to a week from now */
-int partitions_drop_old(struct storage *s, struct pg *owner, unsigned retention_days);
-/* The chains with rows in that day's table, YYYYMMDD, stand at least behind these. */
-int partitions_move_base(struct pg *owner, const char *day);
+int partitions_drop_old(struct pg *owner, unsigned retention_days);
 
 /* ---- sweep.c ---- */
 
@@ -208,14 +166,8 @@ int queue_loads_serve(
         struct storage *s, struct pg *pg, struct queue_load *const loads[], unsigned n);
 /* sweep.c: what was received before that is too old for any queue (mqtt.max_queued_age). */
 int64_t queue_oldest_us(const struct storage *s);
-/* Any thread: a reader looks. */
-void readers_claim(void *ctx, struct session_claim *c);
 /* restore.c */
 int sessions_restore(void *ctx, const struct session_restore *to);
-/* Sessions by their ids, a binary array, as another hub left them: a list in their order. What
- * cannot be read is left out. 0; ERR_UNAVAILABLE; ERR_NOMEM. */
-int sessions_left(
-        struct storage *s, struct pg *pg, const struct buf *ids, struct session_left **ret);
 
 int feed_new(struct storage *s, struct feed **ret);
 int feed_start(struct feed *f);
@@ -223,7 +175,6 @@ void feed_join(struct feed *f);
 void feed_free(struct feed *f);
 uint64_t feed_fresh_until(const struct feed *f);
 uint64_t feed_epoch(const struct feed *f);
-bool feed_runs(const struct feed *f);
 
 int upkeep_new(struct storage *s, struct upkeep **ret);
 int upkeep_start(struct upkeep *u);
@@ -243,16 +194,51 @@ void tokens_port(struct registry_store *port);
 /* documents.c, links.c */
 void documents_port(struct document_store *port);
 void links_port(struct document_store *port);
-/* query.c, query_about.c */
 int telemetry_query_run(void *ctx, const struct telemetry_query *q,
-        int (*item)(const struct telemetry_item *it, void *arg), void *arg,
-        struct telemetry_reach *ret_reach);
-int telemetry_days_run(void *ctx, uint64_t device_key, int64_t from_us, int64_t to_us,
-        int (*day)(const struct telemetry_day *d, void *arg), void *arg);
-int telemetry_members_run(void *ctx, const char *group, uint64_t **ret, unsigned *ret_n);
+        int (*item)(const struct telemetry_item *it, void *arg), void *arg);
 
-/* erasure.c */
-int erasure_run(void *ctx, const char *device,
-        int (*row)(const struct proof_statement *s, void *arg), void *arg);
+/* Symmetric keys of devices and access keys, wrapped: rows.c. */
+enum which_key { WHICH_PRIMARY = 1, WHICH_SECONDARY = 2 };
+struct wrapped_key {
+	uint8_t bytes[SYM_KEY_MAX + WRAP_OVERHEAD];
+	struct slice slice; /* p NULL: no key */
+};
+int device_key_wrap(const struct storage *s, const struct device_record *r,
+        const struct sym_key *key, enum which_key which, struct wrapped_key *ret);
+int access_key_wrap(const struct storage *s, const struct access_key_record *r,
+        const struct sym_key *key, enum which_key which, struct wrapped_key *ret);
+int data_key_wrap(const struct storage *s, uint64_t device_key, int64_t key_id,
+        const uint8_t key[static CRYPTO_KEY_LEN],
+        uint8_t out[static CRYPTO_KEY_LEN + WRAP_OVERHEAD]);
+int data_key_unwrap(const struct storage *s, uint64_t device_key, int64_t key_id,
+        struct slice wrapped, uint8_t key[static CRYPTO_KEY_LEN]);
+
+/* What hangs on a subject, as access.h says, in an order that stays. */
+#define LINK_LINES(kind, subject)                                                                  \
+	"(SELECT string_agg(l.letter::text || ' ' || l.value || E'\\n', '' ORDER BY l.letter,"     \
+	" l.value) FROM holdfast.links l WHERE l.subject_kind = " kind " AND l.subject = " subject \
+	")"
+
+/* Columns of a device, an access key or a document, in the order of the records below. */
+#define DEVICE_COLUMNS                                                                     \
+	"d.device_key, d.id, d.generation_id, d.etag, d.enabled, d.status_reason, d.auth," \
+	" d.primary_key, d.secondary_key, d.secret_mac, d.tags::text, d.created_at,"       \
+	" d.updated_at, coalesce(p.connected, false), p.connected_at, p.last_activity_at," \
+	" d.parent_key, d.auth_public::text, " LINK_LINES("'d'", "d.device_key")
+#define DEVICE_FROM \
+	"holdfast.devices d LEFT JOIN holdfast.presence p ON p.device_key = d.device_key"
+#define ACCESS_KEY_COLUMNS \
+	"name, perms, etag, primary_key, secondary_key, created_at, updated_at, scope::text"
+#define DOCUMENT_COLUMNS                                                                      \
+	"o.kind::text, o.name, o.etag, o.doc::text, o.created_at, o.updated_at, " LINK_LINES( \
+	        "o.kind", "o.document_key")
+/* 0; ERR_CORRUPT: the keys do not unwrap, or a value cannot be ours; ERR_NOMEM. */
+int device_read(const struct storage *s, const PGresult *r, int row, struct device_record *ret);
+int access_key_read(
+        const struct storage *s, const PGresult *r, int row, struct access_key_record *ret);
+/* A column of text or JSON, malloc'ed; NULL where it is null. 0 or ERR_NOMEM. */
+int row_copy_text(const PGresult *r, int row, int col, char **ret);
+/* documents.c. 0; ERR_CORRUPT; ERR_NOMEM. */
+int document_read(const PGresult *r, int row, struct document *ret);
 
 #endif

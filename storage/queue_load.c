@@ -28,8 +28,7 @@ static const char sql[] =
         " AS before FROM (SELECT * FROM holdfast.queue m WHERE m.queue = u.queue"
         " AND m.n > u.after AND NOT " DONE " ORDER BY m.n LIMIT u.rows + 1) p"
         " WINDOW w AS (ORDER BY p.n ROWS UNBOUNDED PRECEDING)) q"
-        " LEFT JOIN holdfast.data_keys k ON k.key_id = q.key_id"
-        " AND k.device_key = q.device_key"
+        " LEFT JOIN holdfast.data_keys k ON k.device_key = q.device_key"
         " WHERE q.at <= u.rows AND (q.at = 1 OR q.before < u.bytes) ORDER BY u.o, q.n";
 
 /* As the sweep does not leave them, but it may not have come by yet. */
@@ -47,7 +46,7 @@ static const char count_sql[] =
 struct opening {
 	struct storage *s;
 	const PGresult *res;
-	int64_t key_id; /* of the key at hand; 0: none */
+	uint64_t device_key; /* of the key at hand; 0: none */
 	uint8_t key[CRYPTO_KEY_LEN];
 	struct buf plain;
 };
@@ -110,13 +109,13 @@ static const uint8_t *key_of(struct opening *o, int row, const struct record_pla
 		return keyring_record_key(o->s->keyring);
 	if (PQgetisnull(o->res, row, WRAPPED))
 		return NULL;
-	if (place->key_id == o->key_id)
+	if (place->device_key == o->device_key)
 		return o->key;
-	o->key_id = 0;
+	o->device_key = 0;
 	if (data_key_unwrap(o->s, place->device_key, place->key_id,
 	            pg_get_bytes(o->res, row, WRAPPED), o->key) < 0)
 		return NULL;
-	o->key_id = place->key_id;
+	o->device_key = place->device_key;
 	return o->key;
 }
 

@@ -17,7 +17,7 @@
 #define ARRAY_CAP (8u * 1024 * 1024)
 
 /* What waits, by kind. */
-enum kind { DEVICES, KEYS, CERTIFICATES, LOADS, QUEUES, CLAIMS, KINDS };
+enum kind { DEVICES, KEYS, CERTIFICATES, LOADS, QUEUES, KINDS };
 
 struct queue {
 	struct mail *first, **end;
@@ -98,11 +98,6 @@ static void take_queue(struct mail *m)
 	take(container_of(m, struct queue_load, req.mail)->req.store.owner, QUEUES, m);
 }
 
-static void take_claim(struct mail *m)
-{
-	take(container_of(m, struct session_claim, req.mail)->req.store.owner, CLAIMS, m);
-}
-
 static struct reader *reader_of(struct storage *s, const void *p, size_t n)
 {
 	return s->readers[hash_bytes(p, n) % READERS];
@@ -139,17 +134,6 @@ void readers_queue_load(struct storage *s, struct queue_load *q)
 	mail_post(&r->box, &q->req.mail);
 }
 
-void readers_claim(void *ctx, struct session_claim *c)
-{
-	struct reader *r = reader_of(ctx, c->key.p, c->key.n);
-
-	c->left = NULL;
-	c->req.store.deliver = c->req.mail.deliver;
-	c->req.store.owner = r;
-	c->req.mail.deliver = take_claim;
-	mail_post(&r->box, &c->req.mail);
-}
-
 /* ---- one group of requests of a kind ---- */
 
 struct group {
@@ -157,14 +141,13 @@ struct group {
 		struct identity_lookup *lookups[BATCH];
 		struct qos2_load *loads[BATCH];
 		struct queue_load *queues[BATCH];
-		struct session_claim *claims[BATCH];
 	};
 	unsigned n;
 };
 
 static void next_group(struct queue *q, enum kind kind, struct group *g)
 {
-	unsigned most = kind == CLAIMS ? 1 : kind == QUEUES ? QUEUE_LOADS : BATCH;
+	unsigned most = kind == QUEUES ? QUEUE_LOADS : BATCH;
 
 	g->n = 0;
 	while (q->first && g->n < most) {
@@ -177,8 +160,6 @@ static void next_group(struct queue *q, enum kind kind, struct group *g)
 			g->loads[g->n++] = container_of(m, struct qos2_load, mail);
 		else if (kind == QUEUES)
 			g->queues[g->n++] = container_of(m, struct queue_load, req.mail);
-		else if (kind == CLAIMS)
-			g->claims[g->n++] = container_of(m, struct session_claim, req.mail);
 		else
 			g->lookups[g->n++] = container_of(m, struct identity_lookup, mail);
 	}
@@ -205,13 +186,6 @@ static void answer_queue(struct queue_load *q, int err)
 	mail_post(q->req.reply_to, &q->req.mail);
 }
 
-static void answer_claim(struct session_claim *c, int err)
-{
-	c->req.err = err;
-	c->req.mail.deliver = c->req.store.deliver;
-	mail_post(c->req.reply_to, &c->req.mail);
-}
-
 static void refuse(const struct group *g, enum kind kind)
 {
 	for (unsigned i = 0; i < g->n; i++) {
@@ -219,8 +193,6 @@ static void refuse(const struct group *g, enum kind kind)
 			answer_load(g->loads[i], ERR_UNAVAILABLE);
 		else if (kind == QUEUES)
 			answer_queue(g->queues[i], ERR_UNAVAILABLE);
-		else if (kind == CLAIMS)
-			answer_claim(g->claims[i], ERR_UNAVAILABLE);
 		else
 			answer_lookup(g->lookups[i], ERR_UNAVAILABLE);
 	}
@@ -377,15 +349,6 @@ static int serve_queues(struct reader *r, const struct group *g)
 	return err;
 }
 
-static int serve_claim(struct reader *r, const struct group *g)
-{
-	int err = leases_claim(r->s, &r->pg, g->claims[0]);
-
-	if (err == 0)
-		answer_claim(g->claims[0], g->claims[0]->req.err);
-	return err;
-}
-
 /* ---- the thread ---- */
 
 static int reader_connect(struct reader *r)
@@ -406,7 +369,6 @@ static int serve_group(struct reader *r, const struct group *g, enum kind kind)
 	switch (kind) {
 	case LOADS: return serve_loads(r, g);
 	case QUEUES: return serve_queues(r, g);
-	case CLAIMS: return serve_claim(r, g);
 	default: return serve_lookups(r, g, kind);
 	}
 }

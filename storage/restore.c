@@ -16,7 +16,7 @@
 struct restoring {
 	struct storage *s;
 	const struct session_restore *to;
-	struct pg *pg;
+	struct pg pg;
 	struct buf plain;
 	/* Sessions that cannot be read, in rising order; how far their subscriptions were passed.
 	 */
@@ -35,33 +35,28 @@ static int take_rows(struct restoring *rs, row_fn *row)
 	int err = 0;
 
 	while (err == 0) {
-		if (pg_await(rs->pg, clock_ms() + WAIT_MS) < 0)
+		if (pg_await(&rs->pg, clock_ms() + WAIT_MS) < 0)
 			return ERR_UNAVAILABLE;
-		_cleanup_result_ PGresult *r = PQgetResult(rs->pg->conn);
+		_cleanup_result_ PGresult *r = PQgetResult(rs->pg.conn);
 		if (!r)
-			return PQstatus(rs->pg->conn) == CONNECTION_OK ? 0 : ERR_UNAVAILABLE;
+			return PQstatus(rs->pg.conn) == CONNECTION_OK ? 0 : ERR_UNAVAILABLE;
 		ExecStatusType status = PQresultStatus(r);
 		if (status == PGRES_SINGLE_TUPLE) {
 			err = row(rs, r);
 		} else if (status != PGRES_TUPLES_OK) {
-			(void)pg_error(rs->pg, r);
+			(void)pg_error(&rs->pg, r);
 			log_error("the database refuses a statement",
-			        F_STR("sqlstate", rs->pg->sqlstate));
+			        F_STR("sqlstate", rs->pg.sqlstate));
 			err = ERR_UNAVAILABLE;
 		}
 	}
 	return err;
 }
 
-static int stream(
-        struct restoring *rs, const char *sql, const struct pg_params *params, row_fn *row)
+static int stream(struct restoring *rs, const char *sql, row_fn *row)
 {
-	static const struct pg_params none;
-	const struct pg_params *p = params ? params : &none;
-
-	if (!PQsendQueryParams(
-	            rs->pg->conn, sql, p->n, p->types, p->values, p->lengths, pg_binary, 1) ||
-	        !PQsetSingleRowMode(rs->pg->conn) || pg_flush(rs->pg, clock_ms() + WAIT_MS) < 0)
+	if (!PQsendQueryParams(rs->pg.conn, sql, 0, NULL, NULL, NULL, NULL, 1) ||
+	        !PQsetSingleRowMode(rs->pg.conn) || pg_flush(&rs->pg, clock_ms() + WAIT_MS) < 0)
 		return ERR_UNAVAILABLE;
 	return take_rows(rs, row);
 }
@@ -113,21 +108,14 @@ enum {
 	"count(*) FILTER (WHERE NOT " DONE                                                \
 	") AS count, coalesce(sum(octet_length(sealed)), 0)::bigint AS bytes, max(n) AS " \
 	"last"
-#define SESSION_COLUMNS                                                                    \
-	"SELECT s.session_id, s.key, s.expiry, s.offline_at, s.sealed, s.will_device_key," \
-	" s.will_key_id, s.will, k.wrapped, coalesce(q.count, 0), coalesce(q.bytes, 0),"   \
-	" coalesce(q.last, 0) FROM holdfast.sessions s"                                    \
-	" LEFT JOIN holdfast.data_keys k ON k.key_id = s.will_key_id"                      \
-	" AND k.device_key = s.will_device_key"
-static const char sessions_sql[] = SESSION_COLUMNS
-        " LEFT JOIN (SELECT queue, " QUEUE_STATS
-        " FROM holdfast.queue GROUP BY queue) q ON q.queue = s.session_id"
-        " WHERE s.owner = $1 ORDER BY s.session_id";
-/* The same of a few: their queues alone are looked at. */
-static const char sessions_some_sql[] = SESSION_COLUMNS
-        " LEFT JOIN LATERAL (SELECT " QUEUE_STATS
-        " FROM holdfast.queue WHERE queue = s.session_id) q ON true"
-        " WHERE s.session_id = ANY($1) ORDER BY s.session_id";
+static const char sessions_sql[] =
+        "SELECT s.session_id, s.key, s.expiry, s.offline_at, s.sealed, s.will_device_key,"
+        " s.will_key_id, s.will, k.wrapped, coalesce(q.count, 0), coalesce(q.bytes, 0),"
+        " coalesce(q.last, 0) FROM holdfast.sessions s"
+        " LEFT JOIN (SELECT queue, " QUEUE_STATS " FROM holdfast.queue GROUP BY queue) q"
+        " ON q.queue = s.session_id"
+        " LEFT JOIN holdfast.data_keys k ON k.device_key = s.will_device_key"
+        " ORDER BY s.session_id";
 
 static struct queue_stats stats_at(const PGresult *r, int first)
 {
@@ -209,14 +197,10 @@ static int session_row(struct restoring *rs, const PGresult *r)
 
 /* ---- subscriptions ---- */
 
-#define SUB_COLUMNS                                                   \
-	"SELECT b.session_id, b.filter, b.options, b.subscription_id" \
-	" FROM holdfast.subscriptions b"
-static const char subs_sql[] = SUB_COLUMNS
-        " JOIN holdfast.sessions s ON s.session_id = b.session_id"
-        " WHERE s.owner = $1 ORDER BY b.session_id, b.filter";
-static const char subs_some_sql[] = SUB_COLUMNS
-        " WHERE b.session_id = ANY($1) ORDER BY b.session_id, b.filter";
+static const char subs_sql[] =
+        "SELECT b.session_id, b.filter, b.options, b.subscription_id"
+        " FROM holdfast.subscriptions b JOIN holdfast.sessions s ON s.session_id = b.session_id"
+        " ORDER BY b.session_id, b.filter";
 
 static bool is_lost(struct restoring *rs, uint64_t id)
 {
@@ -265,8 +249,7 @@ enum { R_MAC, R_DEVICE, R_KEY, R_RECEIVED, R_EXPIRES, R_SEALED, R_WRAPPED, R_ID 
 static const char retained_sql[] =
         "SELECT r.topic_mac, r.device_key, r.key_id, r.received_at, r.expires_at, r.sealed,"
         " k.wrapped, d.id FROM holdfast.retained r"
-        " LEFT JOIN holdfast.data_keys k ON k.key_id = r.key_id"
-        " AND k.device_key = r.device_key"
+        " LEFT JOIN holdfast.data_keys k ON k.device_key = r.device_key"
         " LEFT JOIN holdfast.devices d ON d.device_key = r.device_key"
         " WHERE r.expires_at IS NULL OR r.expires_at > now()";
 
@@ -317,138 +300,39 @@ static int retained_row(struct restoring *rs, const PGresult *r)
 
 /* ---- all of it, as it was at one moment ---- */
 
-static void say_lost(const struct restoring *rs)
-{
-	if (rs->sessions + rs->wills + rs->retained > 0)
-		log_warn("some of what sessions left cannot be read: left out",
-		        F_U64("sessions", rs->sessions), F_U64("wills", rs->wills),
-		        F_U64("retained", rs->retained));
-}
-
-static void restoring_done(struct restoring *rs)
-{
-	buf_wipe(&rs->plain);
-	free(rs->lost);
-}
-
 static int restore_all(struct restoring *rs)
 {
-	struct pg_params hub = {0};
-	int err = pg_script(rs->pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+	int err = pg_script(&rs->pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 	        clock_ms() + ROUND_TRIP_MS);
 
 	if (err < 0)
 		return ERR_UNAVAILABLE;
-	pg_put_text(&hub, rs->s->hub_id);
-	err = stream(rs, sessions_sql, &hub, session_row);
+	err = stream(rs, sessions_sql, session_row);
 	if (err == 0)
-		err = stream(rs, subs_sql, &hub, sub_row);
+		err = stream(rs, subs_sql, sub_row);
 	if (err == 0)
-		err = stream(rs, commands_sql, NULL, commands_row);
+		err = stream(rs, commands_sql, commands_row);
 	if (err == 0)
-		err = stream(rs, retained_sql, NULL, retained_row);
+		err = stream(rs, retained_sql, retained_row);
 	return err;
 }
 
 int sessions_restore(void *ctx, const struct session_restore *to)
 {
-	struct storage *s = ctx;
-	struct pg pg = {.stop = &s->hurry};
-	struct restoring rs = {.s = s, .to = to, .pg = &pg};
+	struct restoring rs = {.s = ctx, .to = to, .pg.stop = &((struct storage *)ctx)->hurry};
 	const struct pg_use use = {
-	        .name = "holdfast restore", .connect_timeout_s = s->connect_timeout_s};
+	        .name = "holdfast restore", .connect_timeout_s = rs.s->connect_timeout_s};
 
-	if (pg_open(&pg, s->url, &use, NULL, 0) < 0)
+	if (pg_open(&rs.pg, rs.s->url, &use, NULL, 0) < 0)
 		return ERR_UNAVAILABLE;
 	buf_init(&rs.plain, PLAIN_CAP);
 	int err = restore_all(&rs);
-	say_lost(&rs);
-	restoring_done(&rs);
-	pg_close(&pg);
+	if (rs.sessions + rs.wills + rs.retained > 0)
+		log_warn("some of what sessions left cannot be read: left out",
+		        F_U64("sessions", rs.sessions), F_U64("wills", rs.wills),
+		        F_U64("retained", rs.retained));
+	buf_wipe(&rs.plain);
+	free(rs.lost);
+	pg_close(&rs.pg);
 	return err;
-}
-
-/* ---- a few sessions, while the hub runs ---- */
-
-struct collecting {
-	struct session_left *first, *last, *at; /* at: whose subscriptions come */
-};
-
-static int collect_session(
-        void *ctx, const struct session_row *row, const struct queue_stats *queue)
-{
-	struct collecting *c = ctx;
-	struct session_left *l = calloc(1, sizeof(*l));
-	uint8_t *key = malloc(row->key.n);
-
-	if (!l || !key) {
-		free(l);
-		free(key);
-		return ERR_NOMEM;
-	}
-	memcpy(key, row->key.p, row->key.n);
-	l->row = *row;
-	l->row.key = slice_make(key, row->key.n);
-	l->row.principal = principal_ref(row->principal);
-	if (l->row.will.msg)
-		msg_ref(l->row.will.msg);
-	l->queue = *queue;
-	if (c->last)
-		c->last->next = l;
-	else
-		c->first = c->at = l;
-	c->last = l;
-	return 0;
-}
-
-/* They come in the order of their sessions. */
-static int collect_sub(void *ctx, const struct sub_write *sub)
-{
-	struct collecting *c = ctx;
-
-	while (c->at && c->at->row.id != sub->session_id)
-		c->at = c->at->next;
-	struct session_left *l = c->at;
-	if (!l)
-		return ERR_NOT_FOUND;
-	struct sub_write *grown = realloc(l->subs, (l->n_subs + 1) * sizeof(*grown));
-	if (!grown)
-		return ERR_NOMEM;
-	l->subs = grown;
-	uint8_t *filter = malloc(sub->filter.n);
-	if (!filter)
-		return ERR_NOMEM;
-	memcpy(filter, sub->filter.p, sub->filter.n);
-	grown[l->n_subs] = *sub;
-	grown[l->n_subs++].filter = slice_make(filter, sub->filter.n);
-	return 0;
-}
-
-int sessions_left(
-        struct storage *s, struct pg *pg, const struct buf *ids, struct session_left **ret)
-{
-	struct collecting c = {0};
-	const struct session_restore to = {
-	        .ctx = &c, .session = collect_session, .sub = collect_sub};
-	struct restoring rs = {.s = s, .to = &to, .pg = pg};
-	struct pg_params p = {0};
-
-	pg_put_array(&p, PG_INT8_ARRAY, ids);
-	buf_init(&rs.plain, PLAIN_CAP);
-	int err = stream(&rs, sessions_some_sql, &p, session_row);
-	if (err == 0)
-		err = stream(&rs, subs_some_sql, &p, sub_row);
-	say_lost(&rs);
-	restoring_done(&rs);
-	if (err < 0) {
-		/* Rows may be on their way still. */
-		pg_close(pg);
-		for (struct session_left *l = c.first, *next; l; l = next) {
-			next = l->next;
-			session_left_free(l);
-		}
-		return err;
-	}
-	*ret = c.first;
-	return 0;
 }

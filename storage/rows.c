@@ -5,22 +5,24 @@
 #include "server/base/err.h"
 #include "storage/private.h"
 
-_Static_assert(WRAP_OWNER_MAX >= KEY_NAME_MAX + 1 + CRYPTO_HASH_LEN, "an access key's fits");
+#define OWNER_NAME_MAX (MODULE_ID_MAX + GENERATION_ID_LEN + 2)
 
 /* A device's key belongs to a generation of it. */
-struct wrap_owner device_key_owner(
-        const struct device_record *r, enum which_key which, uint8_t name[static WRAP_OWNER_MAX])
+static struct wrap_owner device_owner(
+        const struct device_record *r, enum which_key which, char name[static OWNER_NAME_MAX])
 {
-	int n = snprintf((char *)name, WRAP_OWNER_MAX, "%s/%s", r->id, r->generation_id);
+	int n = snprintf(name, OWNER_NAME_MAX, "%s/%s", r->id, r->generation_id);
 
 	return (struct wrap_owner){
 	        .purpose = "device-key", .name = slice_make(name, (size_t)n), .which = which};
 }
 
+#define KEY_OWNER_MAX (KEY_NAME_MAX + 1 + CRYPTO_HASH_LEN)
+
 /* An access key's belong to its permissions and scope too: whoever can write to the database cannot
  * widen a key that he has. */
-struct wrap_owner access_key_owner(const struct access_key_record *r, enum which_key which,
-        uint8_t name[static WRAP_OWNER_MAX])
+static struct wrap_owner access_key_owner(
+        const struct access_key_record *r, enum which_key which, uint8_t name[static KEY_OWNER_MAX])
 {
 	size_t n = strlen(r->name);
 
@@ -50,43 +52,24 @@ static int wrap(const struct storage *s, const struct wrap_owner *owner, const s
 	return err;
 }
 
-static bool may_be_wrapped(struct slice wrapped)
+static int unwrap(const struct storage *s, const struct wrap_owner *owner, struct slice wrapped,
+        struct sym_key *ret)
 {
-	return !wrapped.p ||
-	        (wrapped.n > WRAP_OVERHEAD && wrapped.n <= SYM_KEY_MAX + WRAP_OVERHEAD);
-}
-
-/* Primary and secondary key, in one round trip; owner is that of the primary one. */
-static int unwrap_both(const struct storage *s, const struct wrap_owner *owner,
-        const struct slice wrapped[2], struct sym_key *const ret[2])
-{
-	struct wrap_item items[2];
-	size_t n = 0;
-
-	for (unsigned i = 0; i < 2; i++) {
-		ret[i]->len = 0;
-		if (!may_be_wrapped(wrapped[i]))
-			return ERR_CORRUPT;
-		if (!wrapped[i].p)
-			continue;
-		items[n] = (struct wrap_item){
-		        .owner = *owner, .in = wrapped[i], .out = ret[i]->bytes};
-		items[n++].owner.which = i == 0 ? WHICH_PRIMARY : WHICH_SECONDARY;
-		ret[i]->len = (uint8_t)(wrapped[i].n - WRAP_OVERHEAD);
-	}
-	if (n > 0)
-		keyring_unwrap_many(s->keyring, items, n);
-	for (size_t i = 0; i < n; i++)
-		if (items[i].err < 0)
-			return ERR_CORRUPT;
+	ret->len = 0;
+	if (!wrapped.p)
+		return 0;
+	if (wrapped.n <= WRAP_OVERHEAD || wrapped.n > SYM_KEY_MAX + WRAP_OVERHEAD ||
+	        keyring_unwrap(s->keyring, owner, wrapped, ret->bytes) < 0)
+		return ERR_CORRUPT;
+	ret->len = (uint8_t)(wrapped.n - WRAP_OVERHEAD);
 	return 0;
 }
 
 int device_key_wrap(const struct storage *s, const struct device_record *r,
         const struct sym_key *key, enum which_key which, struct wrapped_key *ret)
 {
-	uint8_t name[WRAP_OWNER_MAX];
-	struct wrap_owner owner = device_key_owner(r, which, name);
+	char name[OWNER_NAME_MAX];
+	struct wrap_owner owner = device_owner(r, which, name);
 
 	return wrap(s, &owner, key, ret);
 }
@@ -94,13 +77,13 @@ int device_key_wrap(const struct storage *s, const struct device_record *r,
 int access_key_wrap(const struct storage *s, const struct access_key_record *r,
         const struct sym_key *key, enum which_key which, struct wrapped_key *ret)
 {
-	uint8_t name[WRAP_OWNER_MAX];
+	uint8_t name[KEY_OWNER_MAX];
 	struct wrap_owner owner = access_key_owner(r, which, name);
 
 	return wrap(s, &owner, key, ret);
 }
 
-struct wrap_owner data_key_owner(uint64_t device_key, int64_t key_id)
+static struct wrap_owner data_key_owner(uint64_t device_key, int64_t key_id)
 {
 	return (struct wrap_owner){
 	        .purpose = "dek", .number = device_key, .which = (uint64_t)key_id};
@@ -155,7 +138,7 @@ static int read_device_columns(
         const struct storage *s, const PGresult *r, int row, struct device_record *ret)
 {
 	struct slice mac = pg_get_bytes(r, row, 9);
-	uint8_t name[WRAP_OWNER_MAX];
+	char name[OWNER_NAME_MAX];
 	struct wrap_owner owner;
 	int16_t auth = (int16_t)(PQgetvalue(r, row, 6)[0] << 8 | (uint8_t)PQgetvalue(r, row, 6)[1]);
 
@@ -177,10 +160,10 @@ static int read_device_columns(
 	ret->connected_us = time_or_zero(r, row, 14);
 	ret->last_activity_us = time_or_zero(r, row, 15);
 	ret->parent_key = PQgetisnull(r, row, 16) ? 0 : (uint64_t)pg_get_i64(r, row, 16);
-	owner = device_key_owner(ret, WHICH_PRIMARY, name);
-	return unwrap_both(s, &owner,
-	        (struct slice[]){pg_get_bytes(r, row, 7), pg_get_bytes(r, row, 8)},
-	        (struct sym_key *[]){&ret->primary, &ret->secondary});
+	owner = device_owner(ret, WHICH_PRIMARY, name);
+	int err = unwrap(s, &owner, pg_get_bytes(r, row, 7), &ret->primary);
+	owner.which = WHICH_SECONDARY;
+	return err < 0 ? err : unwrap(s, &owner, pg_get_bytes(r, row, 8), &ret->secondary);
 }
 
 int device_read(const struct storage *s, const PGresult *r, int row, struct device_record *ret)
@@ -200,7 +183,7 @@ int device_read(const struct storage *s, const PGresult *r, int row, struct devi
 static int read_key_columns(
         const struct storage *s, const PGresult *r, int row, struct access_key_record *ret)
 {
-	uint8_t name[WRAP_OWNER_MAX];
+	uint8_t name[KEY_OWNER_MAX];
 
 	ret->perms = (uint32_t)pg_get_i32(r, row, 1);
 	if (!pg_get_text(r, row, 0, ret->name, sizeof(ret->name)) ||
@@ -213,9 +196,9 @@ static int read_key_columns(
 	if (err < 0)
 		return err;
 	struct wrap_owner owner = access_key_owner(ret, WHICH_PRIMARY, name);
-	return unwrap_both(s, &owner,
-	        (struct slice[]){pg_get_bytes(r, row, 3), pg_get_bytes(r, row, 4)},
-	        (struct sym_key *[]){&ret->primary, &ret->secondary});
+	err = unwrap(s, &owner, pg_get_bytes(r, row, 3), &ret->primary);
+	owner.which = WHICH_SECONDARY;
+	return err < 0 ? err : unwrap(s, &owner, pg_get_bytes(r, row, 4), &ret->secondary);
 }
 
 int access_key_read(

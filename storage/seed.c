@@ -264,7 +264,7 @@ int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *s
 		        NULL, seed.deadline, &r);
 	if (err < 0)
 		return failed(&seed, err, "the hub's keys cannot be read");
-	err = PQntuples(r) > 0 ? unwrap(&seed, r, settings->master_key.file)
+	err = PQntuples(r) > 0 ? unwrap(&seed, r, settings->master_key_file)
 	                       : make(&seed, settings);
 	/* After a COMMIT there is nothing to roll back, and it is harmless. */
 	(void)pg_script(pg, "ROLLBACK", seed.deadline);

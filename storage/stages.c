@@ -1,8 +1,7 @@
 /*
  * The statements of a lane's transaction behind that of the telemetry rows, in the order in which
  * they are done: packet ids; sessions made and touched; subscriptions; queues: appended, marked,
- * released, removed; sessions ended, given to other hubs; retained messages. One statement takes
- * all of a batch.
+ * released, removed; sessions ended; retained messages. One statement takes all of a batch.
  */
 #include "server/base/err.h"
 #include "storage/lane.h"
@@ -189,17 +188,6 @@ static bool fill_end(struct lane *l HF_UNUSED, const struct item *item, struct f
 	return w;
 }
 
-static bool fill_give(struct lane *l HF_UNUSED, const struct item *item, struct filling *f)
-{
-	const struct session_write *w = session_of(item, SESSION_GIVE);
-
-	if (!w)
-		return false;
-	add_i64(f, (int64_t)w->row.id);
-	add_bytes(f, w->to);
-	return true;
-}
-
 static bool fill_unsub(struct lane *l HF_UNUSED, const struct item *item, struct filling *f)
 {
 	const struct sub_write *w = item_request(item, struct sub_write);
@@ -304,18 +292,6 @@ static bool fill_append_again(struct lane *l, const struct item *item, struct fi
 	return true;
 }
 
-/* The device may be connected to another hub. */
-static bool fill_tell(struct lane *l, const struct item *item, struct filling *f)
-{
-	const struct queue_append *a = item_request(item, struct queue_append);
-
-	if (a->queue < COMMAND_QUEUE(0) || !leases_shared(l->s))
-		return false;
-	add_i64(f, (int64_t)(a->queue - COMMAND_QUEUE(0)));
-	add_i64(f, (int64_t)a->n);
-	return true;
-}
-
 static const struct queue_write *change_of(
         const struct item *item, enum queue_op op, struct filling *f)
 {
@@ -387,8 +363,6 @@ static bool fill_retain(struct lane *l, const struct item *item, struct filling 
 
 /* unnest in select lists, not in FROM: there each array is first spooled into a table of its own.
  */
-/* Set for the connection: set_up in commit.c. */
-#define THIS_HUB "current_setting('holdfast.hub')"
 #define MESSAGE_COLUMNS "queue, n, device_key, key_id, received_at, sealed"
 #define MESSAGE_VALUES                                                      \
 	"unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[])," \
@@ -422,24 +396,22 @@ const struct stage stages[] = {
         {"displace_sessions",
                 "WITH s AS (DELETE FROM holdfast.sessions s"
                 " USING unnest($1::bigint[], $2::bytea[]) r(i, k)"
-                " WHERE s.key = r.k AND s.session_id <> r.i AND s.owner = " THIS_HUB
-                " RETURNING s.session_id),"
+                " WHERE s.key = r.k AND s.session_id <> r.i RETURNING s.session_id),"
                 " b AS (DELETE FROM holdfast.subscriptions b USING s"
                 " WHERE b.session_id = s.session_id)"
                 " DELETE FROM holdfast.queue q USING s WHERE q.queue = s.session_id",
                 NULL, NULL, BIT(KIND_SESSION), 2, {PG_INT8, PG_BYTEA}, fill_displace},
         {"put_sessions",
                 "INSERT INTO holdfast.sessions (session_id, key, device_key, expiry, offline_at,"
-                " sealed, will_device_key, will_key_id, will, owner)"
+                " sealed, will_device_key, will_key_id, will)"
                 " SELECT unnest($1::bigint[]), unnest($2::bytea[]), unnest($3::bigint[]),"
                 " unnest($4::bigint[]), unnest($5::timestamptz[]), unnest($6::bytea[]),"
-                " unnest($7::bigint[]), unnest($8::bigint[]), unnest($9::bytea[]), " THIS_HUB
+                " unnest($7::bigint[]), unnest($8::bigint[]), unnest($9::bytea[])"
                 " ON CONFLICT (session_id) DO UPDATE SET key = excluded.key,"
                 " device_key = excluded.device_key, expiry = excluded.expiry,"
                 " offline_at = excluded.offline_at, sealed = excluded.sealed,"
                 " will_device_key = excluded.will_device_key,"
-                " will_key_id = excluded.will_key_id, will = excluded.will"
-                " WHERE sessions.owner = excluded.owner",
+                " will_key_id = excluded.will_key_id, will = excluded.will",
                 NULL, NULL, BIT(KIND_SESSION), 9,
                 {PG_INT8, PG_BYTEA, PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_BYTEA, PG_INT8, PG_INT8,
                         PG_BYTEA},
@@ -450,7 +422,7 @@ const struct stage stages[] = {
                 " will_key_id = CASE WHEN r.w THEN s.will_key_id END,"
                 " will = CASE WHEN r.w THEN s.will END"
                 " FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::boolean[])"
-                " r(i, e, o, w) WHERE s.session_id = r.i AND s.owner = " THIS_HUB,
+                " r(i, e, o, w) WHERE s.session_id = r.i",
                 NULL, NULL, BIT(KIND_SESSION), 4, {PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_BOOL},
                 fill_touch},
         {"remove_subs",
@@ -484,11 +456,6 @@ const struct stage stages[] = {
                 {PG_INT8, PG_INT8, PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_BYTEA, PG_TIMESTAMPTZ,
                         PG_INT4, PG_BYTEA},
                 fill_append_again},
-        {"tell_commands",
-                "SELECT pg_notify('" HUBS_CHANNEL "', 'm ' || " THIS_HUB
-                " || ' ' || d.device_key || ' ' || r.n || ' ' || d.id) FROM " NUMBERS
-                " JOIN holdfast.devices d ON d.device_key = r.queue",
-                NULL, NULL, BIT(KIND_APPEND), 2, {PG_INT8, PG_INT8}, fill_tell},
         {"mark",
                 "UPDATE holdfast.queue q SET packet_id = r.p FROM (SELECT unnest($1::bigint[])"
                 " AS queue, unnest($2::bigint[]) AS n, unnest($3::integer[]) AS p) r"
@@ -515,13 +482,6 @@ const struct stage stages[] = {
                 " b AS (DELETE FROM holdfast.subscriptions WHERE session_id = ANY($1::bigint[]))"
                 " DELETE FROM holdfast.queue WHERE queue = ANY($1::bigint[])",
                 NULL, NULL, BIT(KIND_SESSION), 1, {PG_INT8}, fill_end},
-        {"give_sessions",
-                "WITH g AS (UPDATE holdfast.sessions s SET owner = r.t, fence = s.fence + 1"
-                " FROM unnest($1::bigint[], $2::text[]) r(i, t)"
-                " WHERE s.session_id = r.i AND s.owner = " THIS_HUB " RETURNING s.owner, s.key)"
-                " SELECT pg_notify('" HUBS_CHANNEL "', 'y ' || owner || ' ' || encode(key, 'hex'))"
-                " FROM g",
-                NULL, NULL, BIT(KIND_SESSION), 2, {PG_INT8, PG_TEXT}, fill_give},
         {"clear_retained", "DELETE FROM holdfast.retained WHERE topic_mac = ANY($1::bytea[])", NULL,
                 NULL, BIT(KIND_RETAINED), 1, {PG_BYTEA}, fill_clear},
         {"put_retained",

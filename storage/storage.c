@@ -21,7 +21,7 @@
 
 /* ---- connections for calls that block ---- */
 
-static int take_from(struct storage *s, struct pool *pool, const char *url, struct pg *ret)
+int pool_take(struct storage *s, struct pg *ret)
 {
 	const struct pg_use use = {.name = "holdfast api",
 	        .connect_timeout_s = s->connect_timeout_s,
@@ -29,11 +29,11 @@ static int take_from(struct storage *s, struct pool *pool, const char *url, stru
 	struct pg pg = {.stop = &s->hurry};
 
 	for (;;) {
-		pthread_mutex_lock(&pool->mutex);
-		bool found = pool->n > 0;
+		pthread_mutex_lock(&s->pool.mutex);
+		bool found = s->pool.n > 0;
 		if (found)
-			pg = pool->idle[--pool->n];
-		pthread_mutex_unlock(&pool->mutex);
+			pg = s->pool.idle[--s->pool.n];
+		pthread_mutex_unlock(&s->pool.mutex);
 		if (!found)
 			break;
 		if (pg_alive(&pg)) {
@@ -42,44 +42,24 @@ static int take_from(struct storage *s, struct pool *pool, const char *url, stru
 		}
 		pg_close(&pg);
 	}
-	int err = pg_open(&pg, url, &use, NULL, 0);
+	int err = pg_open(&pg, s->url, &use, NULL, 0);
 	if (err == 0)
 		*ret = pg;
 	return err;
 }
 
-static void give_to(struct pool *pool, struct pg *pg)
+void pool_give(struct storage *s, struct pg *pg)
 {
 	/* One that was left in a transaction or in the middle of a result is not used again. */
 	bool clean = pg->conn && PQtransactionStatus(pg->conn) == PQTRANS_IDLE;
 
-	pthread_mutex_lock(&pool->mutex);
-	if (clean && pool->n < POOL_SIZE) {
-		pool->idle[pool->n++] = *pg;
+	pthread_mutex_lock(&s->pool.mutex);
+	if (clean && s->pool.n < POOL_SIZE) {
+		s->pool.idle[s->pool.n++] = *pg;
 		pg->conn = NULL;
 	}
-	pthread_mutex_unlock(&pool->mutex);
+	pthread_mutex_unlock(&s->pool.mutex);
 	pg_close(pg);
-}
-
-int pool_take(struct storage *s, struct pg *ret)
-{
-	return take_from(s, &s->pool, s->url, ret);
-}
-
-void pool_give(struct storage *s, struct pg *pg)
-{
-	give_to(&s->pool, pg);
-}
-
-int pool_take_replica(struct storage *s, struct pg *ret)
-{
-	return s->replica_url ? take_from(s, &s->replica, s->replica_url, ret) : ERR_NOT_FOUND;
-}
-
-void pool_give_replica(struct storage *s, struct pg *pg)
-{
-	give_to(&s->replica, pg);
 }
 
 int pool_call(struct storage *s, const char *sql, const struct pg_params *p, PGresult **ret)
@@ -107,21 +87,21 @@ void storage_pause(const struct storage *s, unsigned ms)
 /* ---- opening ---- */
 
 /* The same for the same home on the same machine: after a crash the hub finds what it had noted. */
-static void make_hub_id(struct storage *s, const char *home)
+static void make_hub_id(struct storage *s, const char *master_key_file)
 {
 	char host[256] = "", path[PATH_MAX] = "";
 	uint8_t sum[CRYPTO_HASH_LEN];
 	char text[PATH_MAX + 300];
 
 	(void)gethostname(host, sizeof(host) - 1);
-	if (!realpath(home, path))
+	if (!realpath(master_key_file, path))
 		path[0] = '\0';
 	int n = snprintf(text, sizeof(text), "%s:%s", host, path);
 	crypto_sha256(slice_make(text, (size_t)n), sum);
 	crypto_hex_encode(slice_make(sum, HUB_ID_LEN / 2), s->hub_id);
 }
 
-int storage_check_version(struct pg *pg, char *error)
+static int check_version(struct pg *pg, char *error)
 {
 	_cleanup_result_ PGresult *r = NULL;
 	int err = pg_exec(pg, "SELECT coalesce(max(version), 0) FROM holdfast.migrations", NULL,
@@ -182,27 +162,12 @@ static int connect_and_check(
 	        .name = "holdfast start", .connect_timeout_s = s->connect_timeout_s};
 	_cleanup_(pg_close) struct pg pg = {0};
 	char why[160] = "";
-	bool followed = false;
 
 	if (pg_open(&pg, s->url, &use, why, sizeof(why)) < 0)
 		return FAIL(error, ERR_UNAVAILABLE, "the database cannot be reached: %s", why);
-	int err = pooler_check(s, &pg, error);
-	if (err == 0)
-		err = storage_check_version(&pg, error);
+	int err = check_version(&pg, error);
 	if (err == 0)
 		err = seed_open(s, &pg, settings, error);
-	/* Before anything is wrapped. */
-	if (err == 0) {
-		err = rotation_follow(s, &pg, &followed);
-		if (err == ERR_CONFLICT)
-			(void)FAIL(error, err,
-			        "the master key is being rotated, and the next one is not beside "
-			        "%s: copy it there, with .next behind its name",
-			        settings->master_key.file);
-		else if (err < 0)
-			(void)FAIL(
-			        error, err, "the master keys cannot be compared: %s", pg.message);
-	}
 	if (err == 0)
 		err = compare_roles(s, &pg, error);
 	return err;
@@ -234,12 +199,8 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	if (!s)
 		return NULL;
 	pthread_mutex_init(&s->pool.mutex, NULL);
-	pthread_mutex_init(&s->replica.mutex, NULL);
-	pthread_mutex_init(&s->leases.mutex, NULL);
 	s->url = strdup(settings->url);
 	s->owner_url = strdup(settings->owner_url);
-	bool has_replica = settings->replica_url && settings->replica_url[0];
-	s->replica_url = has_replica ? strdup(settings->replica_url) : NULL;
 	s->connect_timeout_s = settings->connect_timeout_s;
 	s->n_lanes = settings->lanes < 1 ? 1 : settings->lanes;
 	if (s->n_lanes > MAX_LANES)
@@ -250,16 +211,8 @@ static struct storage *storage_new(const struct storage_settings *settings)
 	s->retention_days = settings->retention_days;
 	s->audit_days = settings->audit_days;
 	s->max_queued_age_s = settings->max_queued_age_s;
-	s->head_interval_s = settings->head_interval_s;
-	s->space.path = settings->disk_path ? strdup(settings->disk_path) : NULL;
-	s->space.slow_percent = settings->disk_slow_percent;
-	s->space.stop_percent = settings->disk_stop_percent;
-	s->space.max_bytes = settings->max_bytes;
-	s->proof_folder = settings->proof_folder ? strdup(settings->proof_folder) : NULL;
-	make_hub_id(s, settings->home ? settings->home : settings->master_key.file);
-	if (s->url && s->owner_url && !s->replica_url == !has_replica &&
-	        (s->proof_folder || !settings->proof_folder) &&
-	        (s->space.path || !settings->disk_path))
+	make_hub_id(s, settings->master_key_file);
+	if (s->url && s->owner_url)
 		return s;
 	storage_free(s);
 	return NULL;
@@ -272,7 +225,7 @@ int storage_open(const struct storage_settings *settings, struct storage **ret,
 
 	if (!s)
 		return FAIL(error, ERR_NOMEM, "out of memory");
-	int err = keyring_load(&settings->master_key, &s->keyring, error, STORAGE_ERROR_LEN);
+	int err = keyring_load(settings->master_key_file, &s->keyring, error, STORAGE_ERROR_LEN);
 	if (err == 0)
 		err = connect_and_check(s, settings, error);
 	if (err == 0 && (err = make_threads(s)) < 0)
@@ -293,9 +246,7 @@ int storage_start(struct storage *s, const struct storage_changes *changes)
 
 	s->changes = *changes;
 	audit_set_sink(denials_note, s->denials);
-	err = leases_begin(s);
-	if (err == 0)
-		err = leases_take(s, true);
+	err = fence_raise(s);
 	for (unsigned i = 0; err == 0 && i < s->n_lanes; i++)
 		err = lane_start(s->lanes[i]);
 	for (unsigned i = 0; err == 0 && i < READERS; i++)
@@ -346,17 +297,10 @@ void storage_free(struct storage *s)
 	upkeep_free(s->upkeep);
 	for (unsigned i = 0; i < s->pool.n; i++)
 		pg_close(&s->pool.idle[i]);
-	for (unsigned i = 0; i < s->replica.n; i++)
-		pg_close(&s->replica.idle[i]);
 	pthread_mutex_destroy(&s->pool.mutex);
-	pthread_mutex_destroy(&s->replica.mutex);
-	pthread_mutex_destroy(&s->leases.mutex);
 	keyring_free(s->keyring);
 	free(s->url);
 	free(s->owner_url);
-	free(s->replica_url);
-	free(s->proof_folder);
-	free(s->space.path);
 	free(s);
 }
 
@@ -388,17 +332,9 @@ struct telemetry_store storage_telemetry(struct storage *s)
 	};
 }
 
-static bool port_shared(void *ctx)
-{
-	return leases_shared(ctx);
-}
-
 struct session_store storage_sessions(struct storage *s)
 {
-	struct session_store port = {.ctx = s,
-	        .restore = sessions_restore,
-	        .session_claim = readers_claim,
-	        .shared = port_shared};
+	struct session_store port = {.ctx = s, .restore = sessions_restore};
 
 	lanes_port(&port);
 	return port;
@@ -440,15 +376,7 @@ struct registry_store storage_registry(struct storage *s)
 
 struct telemetry_query_store storage_query(struct storage *s)
 {
-	return (struct telemetry_query_store){.ctx = s,
-	        .query = telemetry_query_run,
-	        .days = telemetry_days_run,
-	        .members = telemetry_members_run};
-}
-
-void storage_watch(const struct storage *s)
-{
-	keyring_watch(s->keyring);
+	return (struct telemetry_query_store){.ctx = s, .query = telemetry_query_run};
 }
 
 void storage_set_retention(struct storage *s, unsigned days)
@@ -477,10 +405,7 @@ void storage_health(struct storage *s, struct storage_health *ret)
 	        .lanes_up = true,
 	        .feed_fresh = feed_fresh_until(s->feed) > clock_ms(),
 	        .one_role = s->one_role,
-	        .set_back = atomic_load(&s->set_back),
 	        .maintenance_ok = upkeep_healthy(s->upkeep),
-	        .space_low = atomic_load(&s->space.state) >= SPACE_SLOW,
-	        .space_out = atomic_load(&s->space.state) >= SPACE_STOP,
 	};
 
 	for (unsigned i = 0; i < s->n_lanes; i++)

@@ -15,15 +15,14 @@
 #define MAY_COME_AGAIN QUEUE_ORIGIN_NOTED("p", "i")
 
 static const char sql[] =
-        "WITH page AS MATERIALIZED (SELECT queue, n, device_key, key_id, received_at, expires_at,"
+        "WITH page AS MATERIALIZED (SELECT queue, n, device_key, received_at, expires_at,"
         " (queue < 4611686018427387904 AND (sealed IS NULL OR packet_id IS NOT NULL)) AS begun,"
         " origin, " DONE " AS done FROM holdfast.queue WHERE (queue, n) > ($1, $2)"
         " ORDER BY queue, n LIMIT $3),"
         " dead AS MATERIALIZED (SELECT p.queue, p.n FROM page p"
         " LEFT JOIN holdfast.sessions s ON s.session_id = p.queue"
         " LEFT JOIN holdfast.devices d ON d.device_key = p.queue - 4611686018427387904"
-        " LEFT JOIN holdfast.data_keys k ON k.key_id = p.key_id"
-        " AND k.device_key = p.device_key"
+        " LEFT JOIN holdfast.data_keys k ON k.device_key = p.device_key"
         " WHERE p.received_at < $4 OR p.expires_at < $5 AND NOT p.begun"
         " OR p.device_key <> 0 AND k.device_key IS NULL"
         " OR p.done AND NOT EXISTS (SELECT FROM holdfast.qos2_ids i WHERE " MAY_COME_AGAIN ")"

@@ -10,14 +10,13 @@
 #include "server/base/map.h"
 #include "storage/addresses.h"
 #include "storage/audit.h"
-#include "storage/heads.h"
-#include "storage/retention.h"
-#include "storage/space.h"
+#include "storage/private.h"
 
 #define TURN_MS 1000
-#define HUBS_MS 10000
+#define HUB_SEEN_MS 10000
 #define DAILY_MS (60 * 60 * 1000) /* partitions and leftovers: every hour is often enough */
 #define DAILY_RETRY_MS 10000
+#define CLEAR_MS 120000
 #define MAX_NEEDED 32
 #define MAX_PRESENCE 200000
 #define ARRAY_CAP (64u * 1024 * 1024)
@@ -35,7 +34,6 @@ struct upkeep {
 	_Atomic bool ok;
 	uint64_t daily_due_ms, seen_due_ms;
 	struct sweep sweep;
-	struct heads heads;
 	bool own_rows_cleared; /* what a former process of this hub noted as connected */
 
 	pthread_mutex_t mutex; /* of what follows */
@@ -225,9 +223,9 @@ static int flush_presence(struct upkeep *u, struct pg *pg)
 	return err;
 }
 
-/* ---- connections of hubs that do not live ---- */
+/* ---- hubs that live, connections of those that do not ---- */
 
-static int clear_presence(struct upkeep *u, struct pg *pg)
+static int note_hub(struct upkeep *u, struct pg *pg)
 {
 	struct pg_params p = {0};
 
@@ -239,6 +237,11 @@ static int clear_presence(struct upkeep *u, struct pg *pg)
 		        " WHERE hub_id = $1 AND connected",
 		        &p, clock_ms() + ROUND_TRIP_MS, NULL);
 	u->own_rows_cleared = u->own_rows_cleared || err == 0;
+	if (err == 0)
+		err = pg_exec(pg,
+		        "INSERT INTO holdfast.hubs (hub_id, seen_at) VALUES ($1, now())"
+		        " ON CONFLICT (hub_id) DO UPDATE SET seen_at = excluded.seen_at",
+		        &p, clock_ms() + ROUND_TRIP_MS, NULL);
 	if (err == 0)
 		err = pg_exec(pg,
 		        "UPDATE holdfast.presence SET connected = false, connected_at = now()"
@@ -264,9 +267,7 @@ static int clear_leftovers(struct pg *pg)
 	        " (SELECT FROM holdfast.devices d WHERE d.device_key = s.device_key)",
 	        "DELETE FROM holdfast.subscriptions b WHERE NOT EXISTS"
 	        " (SELECT FROM holdfast.sessions s WHERE s.session_id = b.session_id)",
-	        "DELETE FROM holdfast.hubs h WHERE seen_at < now() - interval '30 days' AND NOT "
-	        "EXISTS"
-	        " (SELECT FROM holdfast.sessions s WHERE s.owner = h.hub_id)",
+	        "DELETE FROM holdfast.hubs WHERE seen_at < now() - interval '30 days'",
 	        "DELETE FROM holdfast.addresses"
 	        " WHERE last_seen_at < now() - interval '" ADDRESSES_KEPT "'",
 	        "DELETE FROM holdfast.addresses WHERE last_seen_at < (SELECT last_seen_at"
@@ -276,7 +277,7 @@ static int clear_leftovers(struct pg *pg)
 	static const char retained[] =
 	        "DELETE FROM holdfast.retained r WHERE r.expires_at < $1 OR r.device_key <> 0"
 	        " AND NOT EXISTS (SELECT FROM holdfast.data_keys k"
-	        " WHERE k.key_id = r.key_id AND k.device_key = r.device_key)";
+	        " WHERE k.device_key = r.device_key)";
 	struct pg_params p = {0};
 	pg_put_time(&p, clock_steady_us());
 	int err = pg_exec(pg, retained, &p, clock_ms() + POOL_STATEMENT_MS, NULL);
@@ -320,6 +321,23 @@ static void needed_days(struct upkeep *u)
 	}
 }
 
+/* As the owner: the hub's own role may not. That rows went is a row. */
+static int clear_audit(struct upkeep *u, struct pg *owner)
+{
+	static const char sql[] =
+	        "WITH d AS (DELETE FROM holdfast.audit WHERE audit_id IN (SELECT audit_id"
+	        " FROM holdfast.audit WHERE at < now() - $1 * interval '1 day' ORDER BY at"
+	        " LIMIT 500000) RETURNING 1), n AS (SELECT count(*)::integer FROM d)"
+	        " INSERT INTO holdfast.audit (actor, actor_kind, operation, outcome, kind, count)"
+	        " SELECT 'hub', 'hub', 'audit_expire', 'done', 'audit', n.count FROM n"
+	        " WHERE n.count > 0";
+	unsigned days = atomic_load(&u->s->audit_days);
+	struct pg_params p = {0};
+
+	pg_put_i32(&p, (int32_t)days);
+	return days ? pg_exec(owner, sql, &p, clock_ms() + CLEAR_MS, NULL) : 0;
+}
+
 static int partitions(struct upkeep *u)
 {
 	_cleanup_(pg_close) struct pg owner = {0};
@@ -328,9 +346,9 @@ static int partitions(struct upkeep *u)
 	if (err == 0)
 		err = partitions_make_ahead(&owner);
 	if (err == 0)
-		err = partitions_drop_old(u->s, &owner, atomic_load(&u->s->retention_days));
+		err = partitions_drop_old(&owner, atomic_load(&u->s->retention_days));
 	if (err == 0)
-		err = retention_expire_audit(u->s, &owner, atomic_load(&u->s->audit_days));
+		err = clear_audit(u, &owner);
 	if (err < 0 && owner.conn)
 		log_warn("partitions cannot be kept", F_STR("error", owner.message),
 		        F_STR("sqlstate", owner.sqlstate));
@@ -350,13 +368,6 @@ static void sleep_until(struct upkeep *u, uint64_t due_ms)
 	        pthread_cond_timedwait(&u->wake, &u->mutex, &until) == 0)
 		;
 	pthread_mutex_unlock(&u->mutex);
-}
-
-static void write_head(struct upkeep *u, struct pg *pg, bool now)
-{
-	if (heads_turn(u->s, pg, &u->heads, now) < 0)
-		log_warn("no head of the chains can be written", F_STR("error", pg->message),
-		        F_STR("sqlstate", pg->sqlstate));
 }
 
 /* What could not be done by others, and where they came from. */
@@ -384,18 +395,13 @@ static void turn(struct upkeep *u)
 			pool_give(u->s, &pg);
 		}
 	}
-	if (leases_take(u->s, false) < 0)
-		log_debug("what dead hubs left waits for the database");
-	if (pool_take(u->s, &pg) < 0) {
-		space_turn(u->s, NULL);
+	if (pool_take(u->s, &pg) < 0)
 		return;
-	}
-	space_turn(u->s, &pg);
 	/* First that what a former process noted is void, then what this one knows. */
 	int err = 0;
 	if (now >= u->seen_due_ms) {
-		err = clear_presence(u, &pg);
-		u->seen_due_ms = now + HUBS_MS;
+		err = note_hub(u, &pg);
+		u->seen_due_ms = now + HUB_SEEN_MS;
 	}
 	if (err == 0 && u->own_rows_cleared)
 		err = flush_presence(u, &pg);
@@ -405,7 +411,6 @@ static void turn(struct upkeep *u)
 	if (sweep_queues(u->s, &pg, &u->sweep) < 0)
 		log_warn("queues cannot be cleared of what is too old", F_STR("error", pg.message),
 		        F_STR("sqlstate", pg.sqlstate));
-	write_head(u, &pg, false);
 	pool_give(u->s, &pg);
 }
 
@@ -428,8 +433,6 @@ static void *upkeep_main(void *arg)
 	if (u->own_rows_cleared && pool_take(u->s, &pg) == 0) {
 		(void)flush_presence(u, &pg);
 		write_notes(u, &pg);
-		write_head(u, &pg, true);
-		rotation_leave(u->s, &pg);
 		pool_give(u->s, &pg);
 	}
 	crypto_thread_done();

@@ -130,9 +130,7 @@ static int run_again(struct pg *pg, const struct pg_step *steps, unsigned n, PGr
 
 int pool_write_all(struct storage *s, const struct pg_step *steps, unsigned n, PGresult **ret)
 {
-	/* Writers of the audit log wait for each other here, before they lock anything else. */
-	static const char actor_sql[] =
-	        "SELECT set_config('holdfast.actor', $1, true), holdfast.audit_begin()";
+	static const char actor_sql[] = "SELECT set_config('holdfast.actor', $1, true)";
 	struct pg_step all[WRITE_STEPS + 1];
 	struct pg_params actor = {0};
 	struct pg pg = {0};

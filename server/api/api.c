@@ -27,34 +27,6 @@ void api_respond_problem(
 	        });
 }
 
-static void refuse(struct api_call *c)
-{
-	api_call_problem(c, API_PROBLEM_UNAVAILABLE, "the hub is stopping");
-	api_call_finish(c);
-}
-
-static void run_call(struct api_call *c, bool stopping)
-{
-	if (stopping) {
-		refuse(c);
-		return;
-	}
-	api_call_run(c);
-	if (c->stream && api_pool_push(&c->api->streams, c))
-		return;
-	if (c->stream)
-		api_call_problem(c, API_PROBLEM_QUOTA, "https.streams are open already");
-	api_call_finish(c);
-}
-
-static void run_stream(struct api_call *c, bool stopping)
-{
-	if (stopping)
-		refuse(c);
-	else
-		c->stream(c);
-}
-
 static void begin(struct api *api, struct http_request *r, const struct api_match *m)
 {
 	struct api_call *c = api_call_new(api, r, m);
@@ -135,8 +107,7 @@ static int start(struct api *api)
 	if (!api->openapi || !api->ingest || add_listener(api, &d->http) < 0)
 		return ERR_NOMEM;
 	ingest_set_inflight(api->ingest, d->device_inflight);
-	int r = api_pool_start(&api->streams, "stream", d->streams, 0, run_stream);
-	return r < 0 ? r : api_pool_start(&api->pool, "api", d->workers, API_QUEUE_MAX, run_call);
+	return api_pool_start(&api->pool, d->workers);
 }
 
 struct api *api_new(const struct api_deps *deps)
@@ -174,11 +145,8 @@ void api_set_limits(struct api *api, const struct http_limits *http, size_t devi
 
 void api_stop(struct api *api)
 {
-	atomic_store_explicit(&api->stopping, true, memory_order_relaxed);
 	if (api->pool.threads)
 		api_pool_stop(&api->pool);
-	if (api->streams.threads)
-		api_pool_stop(&api->streams);
 }
 
 void api_free(struct api *api)
@@ -187,7 +155,6 @@ void api_free(struct api *api)
 		return;
 	api_stop(api);
 	api_pool_done(&api->pool);
-	api_pool_done(&api->streams);
 	api_claims_done(&api->claims);
 	ingest_free(api->ingest);
 	struct api_listener *l = atomic_load_explicit(&api->listener, memory_order_relaxed);

@@ -8,7 +8,6 @@
 #include "broker/broker.h"
 #include "registry/registry.h"
 #include "server/api/audit_store.h"
-#include "server/api/proof_store.h"
 #include "server/api/telemetry_query_store.h"
 #include "server/base/buf.h"
 #include "server/net/http.h"
@@ -30,7 +29,6 @@ struct api_deps {
 	struct broker *broker;
 	struct telemetry_query_store telemetry;
 	struct audit_store audit;
-	struct proof_store proof;
 	void *ctx;
 	void (*readiness)(void *ctx, struct api_readiness *ret); /* any thread */
 	struct http_limits http;
@@ -38,8 +36,7 @@ struct api_deps {
 	unsigned device_inflight; /* https.device_inflight */
 	bool four_eyes;           /* policy.four_eyes */
 	unsigned workers;
-	unsigned streams; /* https.streams: open at once */
-	unsigned loops;   /* event loops that requests may come from; 0: not known */
+	unsigned loops; /* event loops that requests may come from; 0: not known */
 	const char *version;
 };
 

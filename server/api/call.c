@@ -32,8 +32,6 @@ void api_call_drop(struct api_call *c)
 {
 	if (!c)
 		return;
-	if (c->release)
-		c->release(c->state);
 	principal_unref(c->who);
 	api_query_done(&c->query);
 	json_decref(c->body);
@@ -184,24 +182,17 @@ static bool read_body(struct api_call *c)
 	return r == 0;
 }
 
-bool api_call_admit(struct api_call *c)
-{
-	c->who = principal_unref(c->who);
-	if (!authenticate(c))
-		return false;
-	if (policy_may(c->who, c->match.op))
-		return true;
-	api_audit_forbidden(c);
-	api_call_problem(c, API_PROBLEM_FORBIDDEN, NULL);
-	return false;
-}
-
 void api_call_run(struct api_call *c)
 {
 	/* The order matters: nothing about the resource or the body is told to a caller who is not
 	 * known, or may not. */
-	if (!api_call_admit(c))
+	if (!authenticate(c))
 		return;
+	if (!policy_may(c->who, c->match.op)) {
+		api_audit_forbidden(c);
+		api_call_problem(c, API_PROBLEM_FORBIDDEN, NULL);
+		return;
+	}
 	if (!read_params(c) || !device_id_fits(c) || !api_scope_allows(c) || !read_query(c) ||
 	        !read_body(c))
 		return;

@@ -40,11 +40,7 @@ struct api_call {
 	/* Set by a handler whose work ends on the loop: called there in place of the answer, which
 	 * it sends by api_call_answer. */
 	void (*resume)(struct api_call *c);
-	/* Set by a handler whose answer is a stream (stream.h): called on a thread of its own, ends
-	 * the call. */
-	void (*stream)(struct api_call *c);
-	void *state;                  /* the handler's */
-	void (*release)(void *state); /* frees it with the call; NULL: nothing to free */
+	void *state; /* the handler's */
 
 	/* The answer. */
 	int status;
@@ -57,9 +53,6 @@ struct api_call {
 struct api_call *api_call_new(struct api *api, struct http_request *r, const struct api_match *m);
 /* Frees a call that was not begun; the request stays the caller's. NULL is fine. */
 void api_call_drop(struct api_call *c);
-/* Whether the caller's credential is good, and may: what every call asks first, and streams again
- * and again. False: answered. Any thread that may block. */
-bool api_call_admit(struct api_call *c);
 /* On a worker: from authentication to the answer. */
 void api_call_run(struct api_call *c);
 /* Any thread but a loop: sends the call with its answer to the loop, where it ends. */

@@ -83,53 +83,11 @@ void api_device_patch(struct api_call *c)
 		answer_device(c, 200, doc);
 }
 
-/* erase=true: with a receipt for the data that goes. */
-static bool read_erase(struct api_call *c, bool *ret)
-{
-	struct slice text;
-	*ret = false;
-	if (!api_query_get(&c->query, "erase", &text))
-		return true;
-	*ret = slice_eq(text, SLICE_LIT("true"));
-	if (!*ret && !slice_eq(text, SLICE_LIT("false"))) {
-		api_call_bad_param(c, "erase", "must be true or false");
-		return false;
-	}
-	return true;
-}
-
-/* What is erased stays erased: whether the call is to be refused is asked before. */
-static bool may_erase(struct api_call *c, struct registry_condition cond)
-{
-	_cleanup_json_ json_t *doc = NULL;
-	int r = read_device(c, c->params[0], &doc);
-	const char *etag = json_string_value(json_object_get(doc, "etag"));
-	if (r == 0 && cond.if_match && strcmp(cond.if_match, "*") != 0 &&
-	        (!etag || strcmp(cond.if_match, etag) != 0))
-		r = ERR_STALE;
-	return api_call_ok(c, r, NULL);
-}
-
-void api_erase(struct api_call *c)
-{
-	struct registry_condition cond;
-	if (api_call_match(c, read_device, &cond) && may_erase(c, cond) && api_erase_first(c))
-		api_call_text(c, 200, API_JSON_TYPE);
-}
-
 void api_device_delete(struct api_call *c)
 {
 	struct registry_condition cond;
-	bool erase;
-	if (!read_erase(c, &erase) || !api_call_match(c, read_device, &cond) ||
-	        (erase && (!may_erase(c, cond) || !api_erase_first(c))))
+	if (!api_call_match(c, read_device, &cond))
 		return;
-	if (erase) {
-		if (api_call_ok(
-		            c, registry_device_delete(registry_of(c), c->params[0], cond), NULL))
-			api_call_text(c, 200, API_JSON_TYPE);
-		return;
-	}
 	if (api_call_ok(c, registry_device_delete(registry_of(c), c->params[0], cond), NULL))
 		api_call_empty(c, 204);
 }

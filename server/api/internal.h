@@ -20,8 +20,7 @@ struct api {
 	struct api_deps deps;
 	const struct registry_store *store; /* for MACs and idempotency keys */
 	struct ingest *ingest;
-	struct api_pool pool, streams;
-	atomic_bool stopping; /* streams look */
+	struct api_pool pool;
 	struct api_claims claims;
 	_Atomic(struct api_listener *) listener;
 	_Atomic size_t body_bytes, device_body_bytes;

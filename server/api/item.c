@@ -16,10 +16,10 @@ static int write_member(struct buf *out, const char *name, struct slice text)
 	return text.p ? json_append_string(out, text) : buf_append_str(out, "null");
 }
 
-int api_item_properties(struct buf *out, const struct api_bag *bag)
+static int write_properties(struct buf *out, const struct api_bag *bag)
 {
 	const char *comma = "";
-	int r = buf_append_byte(out, '{');
+	int r = buf_append_str(out, ",\"properties\":{");
 	for (size_t i = 0; r == 0 && i < bag->n; i++) {
 		const struct api_bag_entry *e = &bag->entries[i];
 		if (e->hidden)
@@ -71,9 +71,7 @@ static int write_message(
 	if (r == 0)
 		r = write_member(out, "contentEncoding", bag->content_encoding);
 	if (r == 0)
-		r = buf_append_str(out, ",\"properties\":");
-	if (r == 0)
-		r = api_item_properties(out, bag);
+		r = write_properties(out, bag);
 	return r == 0 ? write_payload(out, it->payload) : r;
 }
 
@@ -92,8 +90,6 @@ int api_item_write(struct buf *out, const struct telemetry_item *it, int64_t age
 	char received[CLOCK_RFC3339_LEN];
 	int r = buf_printf(out, "{\"seq\":%" PRId64 ",\"receivedAt\":\"%s\"", it->seq,
 	        clock_rfc3339(it->received_us, received));
-	if (r == 0 && it->device.n > 0)
-		r = write_member(out, "deviceId", it->device);
 	if (r == 0 && it->corrupt) {
 		r = buf_append_str(out, ",\"error\":\"integrity check failed\"");
 	} else if (r == 0) {

@@ -2,7 +2,6 @@
 #ifndef HF_API_ITEM_H
 #define HF_API_ITEM_H
 
-#include "server/api/bag.h"
 #include "server/api/telemetry_query_store.h"
 #include "server/base/buf.h"
 
@@ -11,7 +10,5 @@
 /* Appends the item as a JSON object; age_us: for ageSeconds, or API_AGE_NONE. The payload goes in
  * as it is where it is JSON, never re-encoded. 0; ERR_NOMEM; buf's error, with a part appended. */
 int api_item_write(struct buf *out, const struct telemetry_item *it, int64_t age_us);
-/* Appends the properties alone, as a JSON object. The same errors. */
-int api_item_properties(struct buf *out, const struct api_bag *bag);
 
 #endif

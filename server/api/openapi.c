@@ -123,15 +123,7 @@ static json_t *success_of(const struct policy_route *p, const char *status)
 {
 	const char *schema = docs[p->op].response;
 	json_t *r = json_pack("{s:s}", "description", p->summary);
-	if (strcmp(schema, "TelemetryLines") == 0)
-		json_object_set_new(r, "content",
-		        json_pack("{s:{s:o},s:{s:{s:s}}}", "application/x-ndjson", "schema",
-		                ref("schemas", "TelemetryItem"), "text/csv", "schema", "type",
-		                "string"));
-	else if (strcmp(schema, "TelemetryEvents") == 0)
-		json_object_set_new(r, "content",
-		        content("text/event-stream", json_pack("{s:s}", "type", "string")));
-	else if (strcmp(schema, "MetricsText") == 0)
+	if (strcmp(schema, "MetricsText") == 0)
 		json_object_set_new(
 		        r, "content", content("text/plain", json_pack("{s:s}", "type", "string")));
 	else if (*schema)

@@ -115,29 +115,12 @@ const char api_openapi_components[] = JSON({
 		"before": {"type": ["object", "null"], "description": "Without anything secret"},
 		"after": {"type": ["object", "null"]}
 	}},
-	"Statement": {"type": "object", "required": ["number", "time", "body", "signature"], "properties": {
-		"number": {"type": "integer", "description": "Rises by one from each to the next"},
-		"time": {"type": "string", "format": "date-time"},
-		"body": {"type": "string", "description":
-			"Lines: what it is, number, microseconds since 1970, then chains, positions and hashes; an erasure's is JSON"},
-		"signature": {"type": "string", "format": "byte", "description":
-			"Ed25519 over the word head, retention or erasure, a byte 0, and the body"}
-	}},
-	"StatementList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
-		"items": {"type": "array", "items": {"$ref": "#/components/schemas/Statement"}},
-		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
-	}},
-	"ProofKey": {"type": "object", "required": ["algorithm", "publicKey"], "properties": {
-		"algorithm": {"type": "string", "enum": ["Ed25519"]},
-		"publicKey": {"type": "string", "description": "PEM"}
-	}},
 	"AuditList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/AuditRow"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
 	}},
 	"TelemetryItem": {"type": "object", "required": ["seq", "receivedAt"], "properties": {
 		"seq": {"type": "integer", "description": "Rises with each message of the device; has gaps"},
-		"deviceId": {"type": "string", "description": "Where several devices are asked about"},
 		"receivedAt": {"type": "string", "format": "date-time"},
 		"topic": {"type": "string"},
 		"qos": {"type": "integer", "enum": [0, 1, 2]},
@@ -153,28 +136,6 @@ const char api_openapi_components[] = JSON({
 	}},
 	"TelemetryLatest": {"allOf": [{"$ref": "#/components/schemas/TelemetryItem"}, {"type": "object",
 		"required": ["ageSeconds"], "properties": {"ageSeconds": {"type": "number", "minimum": 0}}}]},
-	"TelemetryAggregate": {"type": "object", "required": ["items", "nextCursor"], "properties": {
-		"items": {"type": "array", "items": {"type": "object",
-			"required": ["start", "end", "messages", "skipped", "corrupt"], "properties": {
-			"start": {"type": ["string", "null"], "format": "date-time"},
-			"end": {"type": ["string", "null"], "format": "date-time"},
-			"messages": {"type": "integer"},
-			"skipped": {"type": "integer", "description": "Those without a number at the path"},
-			"corrupt": {"type": "integer", "description": "Those that were altered and are refused"}},
-			"additionalProperties": {"type": ["number", "null"], "description":
-				"The functions, by name; null where there was no number. Percentiles lie between values"}}},
-		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}
-	}},
-	"TelemetryStats": {"type": "object", "required": ["messages", "bytes", "first", "last", "days"],
-		"properties": {
-		"messages": {"type": "integer"},
-		"bytes": {"type": "integer", "description": "As they are sealed"},
-		"first": {"type": ["string", "null"], "format": "date-time"},
-		"last": {"type": ["string", "null"], "format": "date-time"},
-		"days": {"type": "array", "items": {"type": "object", "properties": {
-			"day": {"type": "string", "format": "date"},
-			"messages": {"type": "integer"}, "bytes": {"type": "integer"}}}}
-	}},
 	"TelemetryList": {"type": "object", "required": ["items", "nextCursor"], "properties": {
 		"items": {"type": "array", "items": {"$ref": "#/components/schemas/TelemetryItem"}},
 		"nextCursor": {"$ref": "#/components/schemas/NextCursor"}

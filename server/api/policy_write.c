@@ -149,18 +149,6 @@ static int read_links(const struct document_store *store, enum entity kind, stru
 	return r < 0 || s->links ? r : ERR_NOMEM;
 }
 
-struct access_source api_subject_source(const struct device_record *d)
-{
-	return (struct access_source){
-	        .kind = ENTITY_DEVICE,
-	        .id = slice_str(d->id),
-	        .links = slice_str(d->links ? d->links : ""),
-	        .tags = slice_str(d->tags ? d->tags : ""),
-	        .enabled = d->enabled,
-	        .auth_type = d->auth < ARRAY_LEN(auth_types) ? auth_types[d->auth] : "",
-	};
-}
-
 static int read_device(const struct registry_store *store, struct api_subject *s)
 {
 	int r = store->device_get(store->ctx, s->id, &s->device);

@@ -37,8 +37,6 @@ struct api_subject {
 int api_subject_read(
         struct api_call *c, enum entity kind, struct slice id, struct api_subject *ret);
 void api_subject_done(struct api_subject *s);
-/* What policy wants to know of a device's record with its links; borrows from it. */
-struct access_source api_subject_source(const struct device_record *d);
 /* The principal of a device or key that this is, with these parts, which become its own (NULL: out
  * of memory). */
 struct principal *api_subject_principal(const struct api_subject *s, struct slice client_id,

@@ -17,7 +17,6 @@ static struct api_call *pop(struct api_pool *p, bool *ret_stopping)
 		if (!p->head)
 			p->tail = &p->head;
 		p->queued--;
-		p->busy++;
 	}
 	*ret_stopping = p->stopping;
 	pthread_mutex_unlock(&p->mutex);
@@ -30,34 +29,33 @@ static void *worker(void *arg)
 	struct api_call *c;
 	bool stopping;
 	while ((c = pop(p, &stopping)) != NULL) {
-		p->run(c, stopping);
-		pthread_mutex_lock(&p->mutex);
-		p->busy--;
-		pthread_mutex_unlock(&p->mutex);
+		if (stopping)
+			api_call_problem(c, API_PROBLEM_UNAVAILABLE, "the hub is stopping");
+		else
+			api_call_run(c);
+		api_call_finish(c);
 	}
 	mail_flush();
 	crypto_thread_done();
 	return NULL;
 }
 
-static int start_threads(struct api_pool *p, const char *name)
+static int start_threads(struct api_pool *p, unsigned n)
 {
-	for (; p->n_threads < p->capacity; p->n_threads++) {
+	for (; p->n_threads < n; p->n_threads++) {
 		pthread_t *t = &p->threads[p->n_threads];
 		if (pthread_create(t, NULL, worker, p) != 0)
 			return ERR_NOMEM;
-		pthread_setname_np(*t, name);
+		pthread_setname_np(*t, "api");
 	}
 	return 0;
 }
 
-int api_pool_start(struct api_pool *p, const char *name, unsigned n, unsigned waiting_max,
-        void (*run)(struct api_call *c, bool stopping))
+int api_pool_start(struct api_pool *p, unsigned n)
 {
+	*p = (struct api_pool){.tail = &p->head};
 	if (n == 0)
 		n = 1;
-	*p = (struct api_pool){
-	        .tail = &p->head, .capacity = n, .waiting_max = waiting_max, .run = run};
 	p->threads = calloc(n, sizeof(*p->threads));
 	if (!p->threads)
 		return ERR_NOMEM;
@@ -67,7 +65,7 @@ int api_pool_start(struct api_pool *p, const char *name, unsigned n, unsigned wa
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
-	int r = start_threads(p, name);
+	int r = start_threads(p, n);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0) {
 		api_pool_stop(p);
@@ -79,7 +77,7 @@ int api_pool_start(struct api_pool *p, const char *name, unsigned n, unsigned wa
 bool api_pool_push(struct api_pool *p, struct api_call *c)
 {
 	pthread_mutex_lock(&p->mutex);
-	bool taken = !p->stopping && p->queued < p->waiting_max + p->capacity - p->busy;
+	bool taken = !p->stopping && p->queued < API_QUEUE_MAX;
 	if (taken) {
 		c->next = NULL;
 		*p->tail = c;

@@ -17,18 +17,13 @@ const struct api_param *api_params(unsigned *ret_n)
 	return params;
 }
 
-/* The table's own, so that no byte of the request's outlives the parser. */
-static const struct api_param *known_param(enum policy_op op, struct slice name)
+/* The table's own name, so that no byte of the request's outlives the parser. */
+static const char *known_name(enum policy_op op, struct slice name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(params); i++)
 		if (params[i].op == op && slice_eq_str(name, params[i].name))
-			return &params[i];
+			return params[i].name;
 	return NULL;
-}
-
-static bool is_list(const struct api_param *p)
-{
-	return slice_has_prefix(slice_str(p->schema), SLICE_LIT("{\"type\":\"array\""));
 }
 
 static int refuse(struct api_query_error *e, struct slice name, const char *why)
@@ -57,11 +52,11 @@ static int take_param(
 	size_t n;
 	if (sent.n <= sizeof(decoded) && http_percent_decode(sent, decoded, &n) == 0)
 		name = slice_make(decoded, n);
-	const struct api_param *known = known_param(op, name);
+	const char *known = known_name(op, name);
 	if (!known)
 		return refuse(e, name, "this operation has no such parameter");
 	struct slice before;
-	if (!is_list(known) && api_query_get(q, known->name, &before))
+	if (api_query_get(q, known, &before))
 		return refuse(e, name, "is given more than once");
 	size_t used = 0;
 	for (unsigned i = 0; i < q->n; i++)
@@ -71,7 +66,7 @@ static int take_param(
 		return refuse(e, name, "is not percent-encoded UTF-8");
 	if (q->n == API_QUERY_MAX)
 		return refuse(e, name, "is one parameter too many");
-	q->items[q->n].name = known->name;
+	q->items[q->n].name = known;
 	q->items[q->n++].value = slice_make(to, n);
 	return 0;
 }
@@ -100,20 +95,15 @@ void api_query_done(struct api_query *q)
 	*q = (struct api_query){0};
 }
 
-bool api_query_nth(const struct api_query *q, const char *name, unsigned n, struct slice *ret)
+bool api_query_get(const struct api_query *q, const char *name, struct slice *ret)
 {
 	for (unsigned i = 0; i < q->n; i++) {
-		if (strcmp(q->items[i].name, name) == 0 && n-- == 0) {
+		if (strcmp(q->items[i].name, name) == 0) {
 			*ret = q->items[i].value;
 			return true;
 		}
 	}
 	return false;
-}
-
-bool api_query_get(const struct api_query *q, const char *name, struct slice *ret)
-{
-	return api_query_nth(q, name, 0, ret);
 }
 
 int api_parse_uint(struct slice s, uint64_t min, uint64_t max, uint64_t *ret)

@@ -1,6 +1,5 @@
 /*
- * The query string, against params.def: every parameter known, given once (a list: again for each),
- * well-formed. Any thread.
+ * The query string, against params.def: every parameter known, given once, well-formed. Any thread.
  */
 #ifndef HF_API_QUERY_H
 #define HF_API_QUERY_H
@@ -8,7 +7,7 @@
 #include "policy/policy.h"
 #include "server/base/slice.h"
 
-#define API_QUERY_MAX 24 /* most parameters that a request may have */
+#define API_QUERY_MAX 12 /* most parameters that an operation takes */
 #define API_QUERY_NAME_MAX 64
 
 struct api_param {
@@ -39,8 +38,6 @@ int api_query_read(enum policy_op op, struct slice query, struct api_query *ret,
 void api_query_done(struct api_query *q);
 /* Whether the parameter was given. */
 bool api_query_get(const struct api_query *q, const char *name, struct slice *ret);
-/* The same of one that may be given several times (its schema is an array): from 0 on. */
-bool api_query_nth(const struct api_query *q, const char *name, unsigned n, struct slice *ret);
 
 /* Decimal digits alone, within [min, max]. 0 or ERR_INVALID. */
 int api_parse_uint(struct slice s, uint64_t min, uint64_t max, uint64_t *ret);

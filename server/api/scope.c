@@ -61,7 +61,8 @@ static bool verb_fits(const json_t *scope, const char *method)
 /* Messages are told apart by topic on MQTT alone. */
 static bool is_about_messages(enum policy_op op)
 {
-	return strstr(policy_routes()[op].path, "/telemetry") || op == POLICY_OP_command_send;
+	return op == POLICY_OP_telemetry_query || op == POLICY_OP_telemetry_latest ||
+	        op == POLICY_OP_command_send;
 }
 
 /* Why not, as far as it needs no device; NULL: nothing against it. */

@@ -1,4 +1,5 @@
-#include "server/api/ask.h"
+#include <inttypes.h>
+
 #include "server/api/handlers.h"
 #include "server/api/internal.h"
 #include "server/api/item.h"
@@ -6,38 +7,50 @@
 #include "server/base/clock.h"
 #include "server/base/err.h"
 
-/* Stored messages of a device's present generation, of a group's devices, of all: lists and the
- * newest. */
+/* /devices/{id}/telemetry: the stored messages of a device's present generation. */
 
-/* A list that leaves out much ends after this, with a cursor. */
-#define SCAN_ROWS 1000000
-#define SCAN_MS 2000
+#define POSITION_LEN API_WINDOW_POSITION_LEN /* received time and sequence number */
+#define SCOPE_LEN 64
 
 struct page {
 	struct api_call *call;
-	const struct api_ask *ask;
 	unsigned limit, n;
 	bool more;
 	int64_t last_us, last_seq;
 };
 
+/* Which list a cursor belongs to: this generation, this order. */
+static struct slice scope_of(const struct telemetry_query *q, char to[static SCOPE_LEN])
+{
+	int n = snprintf(to, SCOPE_LEN, "telemetry %s %" PRIu64, q->ascending ? "asc" : "desc",
+	        q->device_key);
+	return slice_make(to, (size_t)n);
+}
+
+static bool read_after(struct api_call *c, struct telemetry_query *q)
+{
+	uint8_t position[API_CURSOR_POSITION_MAX];
+	char scope[SCOPE_LEN];
+	size_t len;
+	if (!api_call_cursor(c, scope_of(q, scope), position, &len, &q->has_after))
+		return false;
+	if (len != POSITION_LEN)
+		return !q->has_after;
+	api_window_get(position, &q->after_us, &q->after_seq);
+	return true;
+}
+
 static int add_item(const struct telemetry_item *it, void *arg)
 {
 	struct page *page = arg;
 	struct buf *out = &page->call->out;
-	struct telemetry_item shown = *it;
-	int r = api_ask_wants(page->ask, it);
-	if (r <= 0)
-		return r;
 	if (page->n == page->limit || (page->n > 0 && buf_len(out) >= API_PAGE_BYTES)) {
 		page->more = true;
-		return TELEMETRY_ENOUGH;
+		return ERR_TOO_BIG; /* enough: ends the query */
 	}
-	if (page->ask->q.scope == TELEMETRY_DEVICE)
-		shown.device = (struct slice){0};
-	r = page->n > 0 ? buf_append_byte(out, ',') : 0;
+	int r = page->n > 0 ? buf_append_byte(out, ',') : 0;
 	if (r == 0)
-		r = api_item_write(out, &shown, API_AGE_NONE);
+		r = api_item_write(out, it, API_AGE_NONE);
 	page->n++;
 	page->last_us = it->received_us;
 	page->last_seq = it->seq;
@@ -45,45 +58,35 @@ static int add_item(const struct telemetry_item *it, void *arg)
 }
 
 static int run_query(struct api_call *c, const struct telemetry_query *q,
-        int (*item)(const struct telemetry_item *it, void *arg), void *arg,
-        struct telemetry_reach *ret_reach)
+        int (*item)(const struct telemetry_item *it, void *arg), void *arg)
 {
 	const struct telemetry_query_store *store = &c->api->deps.telemetry;
-	return store->query(store->ctx, q, item, arg, ret_reach);
-}
-
-static void end_page(
-        struct api_call *c, const struct page *page, const struct telemetry_reach *reach)
-{
-	char scope[API_ASK_SCOPE_LEN];
-	uint8_t position[API_WINDOW_POSITION_LEN];
-	if (page->more)
-		api_window_put(position, page->last_us, page->last_seq);
-	else
-		api_window_put(position, reach->us, reach->seq);
-	const struct slice last = slice_make(position, sizeof(position));
-	api_call_page_end(
-	        c, api_ask_scope(c, page->ask, scope), page->more || !reach->ended ? &last : NULL);
+	return store->query(store->ctx, q, item, arg);
 }
 
 void api_telemetry_query(struct api_call *c)
 {
-	struct api_ask _cleanup_(api_ask_done) ask = {0};
-	struct page page = {.call = c, .ask = &ask};
-	struct telemetry_reach reach = {.ended = true};
-	if (!api_ask_read(c, &ask) || !api_call_limit(c, &page.limit) || !api_ask_cursor(c, &ask))
+	struct telemetry_query q = {.from_us = INT64_MIN, .to_us = INT64_MAX};
+	struct page page = {.call = c};
+	if (!api_window_read(c, &q.from_us, &q.to_us, &q.ascending) ||
+	        !api_call_limit(c, &page.limit))
 		return;
-	/* One more tells whether there is a next page. */
-	ask.q.first = page.limit + 1;
-	ask.q.limit = ask.filters ? SCAN_ROWS : 0;
-	ask.q.budget_ms = SCAN_MS;
-	int r = buf_append_str(&c->out, "{\"items\":[");
+	int r = registry_device_key(c->api->deps.registry, c->params[0], &q.device_key);
+	if (!api_call_ok(c, r, NULL) || !read_after(c, &q))
+		return;
+	q.limit = page.limit + 1; /* one more tells whether there is a next page */
+	r = buf_append_str(&c->out, "{\"items\":[");
 	if (r == 0)
-		r = run_query(c, &ask.q, add_item, &page, &reach);
-	if (r < 0)
+		r = run_query(c, &q, add_item, &page);
+	if (r < 0 && !page.more) {
 		api_call_err(c, r);
-	else
-		end_page(c, &page, &reach);
+		return;
+	}
+	char scope[SCOPE_LEN];
+	uint8_t position[POSITION_LEN];
+	api_window_put(position, page.last_us, page.last_seq);
+	const struct slice last = slice_make(position, sizeof(position));
+	api_call_page_end(c, scope_of(&q, scope), page.more ? &last : NULL);
 }
 
 struct latest {
@@ -95,20 +98,15 @@ struct latest {
 static int note_latest(const struct telemetry_item *it, void *arg)
 {
 	struct latest *l = arg;
-	struct telemetry_item shown = *it;
-	shown.device = (struct slice){0};
 	l->found = true;
 	l->corrupt = it->corrupt;
 	l->age_us = clock_wall_us() - it->received_us;
-	int r = it->corrupt ? 0 : api_item_write(&l->call->out, &shown, l->age_us);
-	return r < 0 ? r : TELEMETRY_ENOUGH;
+	return it->corrupt ? 0 : api_item_write(&l->call->out, it, l->age_us);
 }
 
 void api_telemetry_latest(struct api_call *c)
 {
-	/* What was erased is read over; more than one is seldom needed. */
-	struct telemetry_query q = {
-	        .from_us = INT64_MIN, .to_us = INT64_MAX, .first = 1, .budget_ms = SCAN_MS};
+	struct telemetry_query q = {.from_us = INT64_MIN, .to_us = INT64_MAX, .limit = 1};
 	struct latest l = {.call = c};
 	struct slice text;
 	uint64_t max_age = UINT64_MAX;
@@ -120,7 +118,7 @@ void api_telemetry_latest(struct api_call *c)
 	}
 	int r = registry_device_key(c->api->deps.registry, c->params[0], &q.device_key);
 	if (r == 0)
-		r = run_query(c, &q, note_latest, &l, NULL);
+		r = run_query(c, &q, note_latest, &l);
 	if (!api_call_ok(c, r, NULL))
 		return;
 	if (!l.found)

@@ -91,20 +91,14 @@ bool crypto_equal(const void *a, const void *b, size_t n)
 	return n == 0 || CRYPTO_memcmp(a, b, n) == 0;
 }
 
-void crypto_sha256_pair(struct slice a, struct slice b, uint8_t out[static CRYPTO_HASH_LEN])
+void crypto_sha256(struct slice in, uint8_t out[static CRYPTO_HASH_LEN])
 {
 	if (crypto_init() < 0 || (!mine.md && !(mine.md = EVP_MD_CTX_new())))
 		crypto_die("SHA-256");
 	if (!EVP_DigestInit_ex2(mine.md, sha256, NULL) ||
-	        (a.n && !EVP_DigestUpdate(mine.md, a.p, a.n)) ||
-	        (b.n && !EVP_DigestUpdate(mine.md, b.p, b.n)) ||
+	        !EVP_DigestUpdate(mine.md, in.n ? (const void *)in.p : "", in.n) ||
 	        !EVP_DigestFinal_ex(mine.md, out, NULL))
 		crypto_die("SHA-256");
-}
-
-void crypto_sha256(struct slice in, uint8_t out[static CRYPTO_HASH_LEN])
-{
-	crypto_sha256_pair(in, slice_make(NULL, 0), out);
 }
 
 static bool mac_context(void)

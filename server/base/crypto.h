@@ -25,8 +25,6 @@ void crypto_wipe(void *p, size_t n);
 bool crypto_equal(const void *a, const void *b, size_t n);
 
 void crypto_sha256(struct slice in, uint8_t out[static CRYPTO_HASH_LEN]);
-/* Of the concatenation of a and b. */
-void crypto_sha256_pair(struct slice a, struct slice b, uint8_t out[static CRYPTO_HASH_LEN]);
 /* HMAC-SHA-256 (RFC 2104) over the concatenation of a and b. */
 void crypto_hmac_sha256(
         struct slice key, struct slice a, struct slice b, uint8_t out[static CRYPTO_HASH_LEN]);

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "server/base/json_find.h"
 #include "server/base/where_node.h"
 
 struct where *where_free(struct where *w)
@@ -37,16 +36,6 @@ bool where_next_path(const struct where *w, unsigned *pos, struct where_path *re
 }
 
 /* ---- evaluation ---- */
-
-/* What is asked: a document, or the text of one, whose texts with escapes, arrays and objects are
- * built where a value of them is needed. */
-#define MADE_MAX 16
-struct subject {
-	const json_t *json;
-	struct slice text; /* p NULL: json counts */
-	json_t *made[MADE_MAX];
-	unsigned n_made;
-};
 
 /* A value: kind is one of UNDEFINED to JSON. Borrows from condition and document. */
 struct value {
@@ -92,7 +81,7 @@ static struct value of_json(const json_t *json)
 	return (struct value){.kind = WHERE_JSON, .json = json};
 }
 
-static struct value of_tree(const struct where *w, const struct where_node *node, const json_t *doc)
+static struct value of_path(const struct where *w, const struct where_node *node, const json_t *doc)
 {
 	for (unsigned i = 0; i < node->path.n && doc; i++) {
 		const struct where_step *step = &w->steps[node->path.first + i];
@@ -100,64 +89,6 @@ static struct value of_tree(const struct where *w, const struct where_node *node
 		                 : json_array_get(doc, step->index);
 	}
 	return of_json(doc);
-}
-
-static bool find(const struct where *w, const struct where_node *node, struct slice *ret)
-{
-	const struct where_step *step = &w->steps[node->path.first];
-	if (!step->name || step->len != 1 || step->name[0] != '$')
-		return false;
-	bool found = ret->n > 0;
-	for (unsigned i = 1; i < node->path.n && found; i++) {
-		step = &w->steps[node->path.first + i];
-		found = step->name ? json_find_member(*ret, slice_make(step->name, step->len), ret)
-		                   : json_find_item(*ret, step->index, ret);
-	}
-	return found;
-}
-
-static struct value made(struct subject *s, struct slice text)
-{
-	char error[JSON_ERROR_LEN];
-	json_t *json = NULL;
-	if (s->n_made == MADE_MAX || json_read(text, &json_limits_body, &json, error) < 0)
-		return undefined();
-	s->made[s->n_made++] = json;
-	return of_json(json);
-}
-
-static struct value of_text(const struct where *w, const struct where_node *node, struct subject *s)
-{
-	struct slice text = s->text;
-	double n;
-	if (!find(w, node, &text))
-		return undefined();
-	switch (text.p[0]) {
-	case 'n': return (struct value){.kind = WHERE_NULL};
-	case 't': return truth(true);
-	case 'f': return truth(false);
-	case '"':
-		if (memchr(text.p, '\\', text.n))
-			return made(s, text);
-		return (struct value){
-		        .kind = WHERE_TEXT, .text = slice_make(text.p + 1, text.n - 2)};
-	case '{':
-	case '[': return made(s, text);
-	default: return json_find_number(text, &n) ? number(n) : undefined();
-	}
-}
-
-static struct value of_path(const struct where *w, const struct where_node *node, struct subject *s)
-{
-	return s->text.p ? of_text(w, node, s) : of_tree(w, node, s->json);
-}
-
-static bool is_defined(const struct where *w, const struct where_node *node, struct subject *s)
-{
-	struct slice text = s->text;
-	if (text.p)
-		return find(w, node, &text);
-	return of_tree(w, node, s->json).kind != WHERE_UNDEFINED;
 }
 
 /* -1, 0, 1: how texts lie bytewise. */
@@ -249,7 +180,7 @@ static struct value of_two(enum where_kind how, const struct value *a, const str
 }
 
 /* As deep as the parser let it become. */
-static struct value eval(const struct where *w, unsigned i, struct subject *s)
+static struct value eval(const struct where *w, unsigned i, const json_t *doc)
 {
 	const struct where_node *node = &w->nodes[i];
 	struct value a, b;
@@ -261,20 +192,20 @@ static struct value eval(const struct where *w, unsigned i, struct subject *s)
 	case WHERE_NUMBER: return number(node->number);
 	case WHERE_TEXT: return (struct value){.kind = WHERE_TEXT, .text = node->text};
 	case WHERE_JSON: return (struct value){.kind = WHERE_JSON, .json = node->json};
-	case WHERE_PATH: return of_path(w, node, s);
-	case WHERE_IS_DEFINED: return truth(is_defined(w, &w->nodes[node->a], s));
-	case WHERE_NOT: return negation(eval(w, node->a, s));
+	case WHERE_PATH: return of_path(w, node, doc);
+	case WHERE_IS_DEFINED: return truth(eval(w, node->a, doc).kind != WHERE_UNDEFINED);
+	case WHERE_NOT: return negation(eval(w, node->a, doc));
 	case WHERE_MINUS:
-		a = eval(w, node->a, s);
+		a = eval(w, node->a, doc);
 		return a.kind == WHERE_NUMBER ? number(-a.number) : undefined();
 	case WHERE_AND:
 	case WHERE_OR: {
 		/* The one that settles it may stand on either side. */
 		const enum where_kind settles = node->kind == WHERE_AND ? WHERE_FALSE : WHERE_TRUE;
-		a = eval(w, node->a, s);
+		a = eval(w, node->a, doc);
 		if (a.kind == settles)
 			return a;
-		b = eval(w, node->b, s);
+		b = eval(w, node->b, doc);
 		if (b.kind == settles)
 			return b;
 		return a.kind == b.kind && (a.kind == WHERE_TRUE || a.kind == WHERE_FALSE)
@@ -282,39 +213,13 @@ static struct value eval(const struct where *w, unsigned i, struct subject *s)
 		        : undefined();
 	}
 	default:
-		a = eval(w, node->a, s);
-		b = eval(w, node->b, s);
+		a = eval(w, node->a, doc);
+		b = eval(w, node->b, doc);
 		return of_two(node->kind, &a, &b);
 	}
 }
 
 bool where_matches(const struct where *w, const json_t *doc)
 {
-	struct subject s = {.json = doc};
-	return eval(w, w->root, &s).kind == WHERE_TRUE;
-}
-
-/* The value's texts lie in what is freed here: its kind and number alone may be looked at. */
-static struct value eval_text(const struct where *w, struct slice text)
-{
-	struct subject s = {.text = SLICE_LIT("")};
-	if (json_is_valid(text))
-		s.text = json_find_root(text);
-	struct value v = eval(w, w->root, &s);
-	for (unsigned i = 0; i < s.n_made; i++)
-		json_decref(s.made[i]);
-	return v;
-}
-
-bool where_matches_text(const struct where *w, struct slice text)
-{
-	return eval_text(w, text).kind == WHERE_TRUE;
-}
-
-bool where_number_text(const struct where *w, struct slice text, double *ret)
-{
-	struct value v = eval_text(w, text);
-	if (v.kind == WHERE_NUMBER)
-		*ret = v.number;
-	return v.kind == WHERE_NUMBER;
+	return eval(w, w->root, doc).kind == WHERE_TRUE;
 }

@@ -34,15 +34,6 @@ struct where *where_free(struct where *w); /* NULL is fine; returns NULL */
  * undefined, or anything but true, is not true: also its negation is not. */
 bool where_matches(const struct where *w, const json_t *doc);
 
-/*
- * The same of JSON text, which is not built for it: names of values that are looked for are
- * compared as they lie there. Paths begin with $, the document: $.a.b, $['a b'], $[0]; others are
- * undefined. What is no valid JSON, or deeper than 256, is undefined.
- */
-bool where_matches_text(const struct where *w, struct slice text);
-/* What the whole expression comes to; false: no number. */
-bool where_number_text(const struct where *w, struct slice text, double *ret);
-
 /* One path of the condition, "tags.site" in its own words: the names of its steps. */
 struct where_path {
 	size_t position;

@@ -116,7 +116,6 @@ static const char *extra_of(int status)
 	case 401: return "WWW-Authenticate: Bearer, SharedAccessSignature\r\n";
 	case 429:
 	case 503: return "Retry-After: 1\r\n";
-	case 507: return "Retry-After: 30\r\n";
 	default: return NULL;
 	}
 }
@@ -166,8 +165,6 @@ static void on_published(struct broker_publish *p)
 	/* The broker knows one reason to be unavailable: the store's queue is full. */
 	if (p->err == ERR_UNAVAILABLE)
 		finish(p->user, 429, "too many messages wait for the store");
-	else if (p->err == ERR_FULL)
-		finish(p->user, status_of(p->err), "the hub's disk or database is nearly full");
 	else
 		finish(p->user, status_of(p->err), NULL);
 }

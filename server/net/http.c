@@ -1,7 +1,6 @@
 #include "server/net/http.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "server/base/err.h"
@@ -9,7 +8,6 @@
 #include "server/base/metrics.h"
 #include "server/net/http_exchange.h"
 #include "server/net/http_response.h"
-#include "server/net/http_stream_loop.h"
 #include "server/net/http_upgrade.h"
 #include "server/net/private.h"
 #include "server/net/ws.h"
@@ -29,7 +27,6 @@ enum http_state {
 	HTTP_BODY,    /* part of a body is there, in x */
 	HTTP_BUSY,    /* the handler has x; nothing is read */
 	HTTP_DRAIN,   /* answered; nothing is read until the client has taken more */
-	HTTP_STREAM,  /* the answer comes piece by piece; the handler has x */
 	HTTP_LEAVING, /* the answer to a WebSocket's handshake is queued */
 	HTTP_ENDED,   /* conn_close was called */
 };
@@ -43,10 +40,6 @@ struct http_conn {
 	struct http_exchange *x;
 	struct http_scan scan;
 	size_t unsent_seen; /* HTTP_DRAIN: when the timer was armed */
-	/* HTTP_STREAM */
-	struct http_stream *stream;
-	enum http_persistence stream_persistence;
-	uint64_t streamed, taken_seen; /* bytes queued so far; taken when the timer was armed */
 	unsigned n_requests;
 	enum http_state state;
 };
@@ -54,7 +47,7 @@ struct http_conn {
 static void http_end(struct http_conn *h, enum end_reason why)
 {
 	loop_timer_cancel(&h->timer);
-	if (h->state != HTTP_BUSY && h->state != HTTP_STREAM)
+	if (h->state != HTTP_BUSY)
 		h->x = http_exchange_free(h->x);
 	h->state = HTTP_ENDED;
 	conn_close(h->c, why);
@@ -99,19 +92,6 @@ static void http_refuse(struct http_conn *h, int status, const char *detail)
 
 /* ---- time ---- */
 
-/* A stream may have nothing to say for long; a client that does not take what is said is closed. */
-static void stream_timer(struct http_conn *h, size_t unsent)
-{
-	uint64_t taken = h->streamed - unsent;
-	if (unsent > 0 && taken - h->taken_seen < DRAIN_MIN) {
-		h->state = HTTP_ENDED;
-		conn_abort(h->c, END_SLOW_READER);
-		return;
-	}
-	h->taken_seen = taken;
-	loop_timer_set(conn_loop(h->c), &h->timer, h->limits.idle_ms);
-}
-
 static void on_timer(struct loop_timer *t, struct loop *loop)
 {
 	struct http_conn *h = container_of(t, struct http_conn, timer);
@@ -130,7 +110,6 @@ static void on_timer(struct loop_timer *t, struct loop *loop)
 		h->unsent_seen = unsent;
 		loop_timer_set(loop, t, h->limits.idle_ms);
 		break;
-	case HTTP_STREAM: stream_timer(h, unsent); break;
 	case HTTP_BUSY:
 	case HTTP_LEAVING:
 	case HTTP_ENDED: break;
@@ -298,119 +277,11 @@ static void next_request(struct http_conn *h)
 	conn_resume(h->c);
 }
 
-/* The answer is queued: the next request's turn, once the client has taken enough of it. */
-static void after_response(struct http_conn *h)
-{
-	if (conn_unsent(h->c) > UNSENT_MAX) {
-		h->unsent_seen = conn_unsent(h->c);
-		http_time(h, HTTP_DRAIN, h->limits.idle_ms);
-	} else {
-		next_request(h);
-	}
-}
-
-/* ---- streams ---- */
-
-static void stream_chunk(struct http_conn *h, struct slice part)
-{
-	char head[24];
-	bool chunked = !h->x->guard.http10;
-	size_t before = conn_unsent(h->c);
-	if (chunked)
-		conn_send(h->c, head, (size_t)snprintf(head, sizeof(head), "%zx\r\n", part.n));
-	conn_send(h->c, part.p, part.n);
-	if (chunked)
-		conn_send(h->c, "\r\n", 2);
-	h->streamed += conn_unsent(h->c) - before;
-}
-
-/* The maker has ended, everything of it is queued. */
-static void stream_end(struct http_conn *h, bool whole)
-{
-	static const char last[] = "0\r\n\r\n"; /* RFC 9112 section 7.1 */
-	bool head_only = h->x->r.method == HTTP_METHOD_HEAD;
-	bool http10 = h->x->guard.http10;
-	http_stream_free(h->stream);
-	h->stream = NULL;
-	h->x = http_exchange_free(h->x);
-	loop_timer_cancel(&h->timer);
-	h->state = HTTP_ENDED;
-	if (!whole && http10) {
-		/* Nothing else would tell its client. */
-		conn_abort(h->c, END_INTERNAL);
-		return;
-	}
-	if (whole && !head_only && !http10)
-		conn_send(h->c, last, sizeof(last) - 1);
-	if (!whole || h->stream_persistence == HTTP_CLOSE)
-		conn_close(h->c, END_HTTP_DONE);
-	else
-		after_response(h);
-}
-
-/* As much as the connection takes; on_drained goes on. */
-static void stream_send(struct http_conn *h)
-{
-	bool ended = false, whole = false;
-	while (!ended && conn_unsent(h->c) < UNSENT_MAX) {
-		struct slice part = http_stream_take(h->stream, &ended, &whole);
-		if (part.n > 0)
-			stream_chunk(h, part);
-		else if (!ended)
-			break;
-	}
-	if (ended)
-		stream_end(h, whole);
-}
-
-static void stream_begin(struct http_conn *h, struct http_stream *s)
-{
-	const struct http_response *head = http_stream_head(s);
-	const struct http_exchange *x = h->x;
-	bool keep = x->keep_alive && !x->guard.http10 && !head->close &&
-	        h->n_requests < REQUESTS_MAX;
-	if (x->r.known)
-		conn_known(h->c);
-	h->stream = s;
-	h->stream_persistence = keep ? HTTP_KEEP : HTTP_CLOSE;
-	h->streamed = h->taken_seen = 0;
-	http_response_begin(h->c, head, h->stream_persistence, !x->guard.http10);
-	h->streamed = conn_unsent(h->c);
-	http_time(h, HTTP_STREAM, h->limits.idle_ms);
-}
-
-void http_stream_pump(struct http_request *r, struct http_stream *s)
-{
-	struct http_exchange *x = container_of(r, struct http_exchange, r);
-	struct http_conn *h = x->hc;
-	bool ended, whole;
-	loop_assert_here(r->loop);
-	if (h && h->state == HTTP_BUSY)
-		stream_begin(h, s);
-	if (h && h->state == HTTP_STREAM) {
-		stream_send(h);
-		return;
-	}
-	if (h) { /* it ends: on_closed tells the maker */
-		h->stream = s;
-		return;
-	}
-	/* The connection may have ended before the loop heard of the stream. */
-	http_stream_gone(s);
-	http_stream_take(s, &ended, &whole);
-	if (ended) {
-		http_stream_free(s);
-		http_exchange_free(x);
-	}
-}
-
 static void on_drained(HF_UNUSED struct conn *c, void *arg)
 {
 	struct http_conn *h = arg;
 	if (h->state == HTTP_DRAIN)
 		next_request(h);
-	else if (h->state == HTTP_STREAM)
-		stream_send(h);
 }
 
 static void on_closed(HF_UNUSED struct conn *c, void *arg, HF_UNUSED enum end_reason why)
@@ -418,14 +289,10 @@ static void on_closed(HF_UNUSED struct conn *c, void *arg, HF_UNUSED enum end_re
 	struct http_conn *h = arg;
 	loop_timer_cancel(&h->timer);
 	/* A request that the handler has stays until it is answered. */
-	if (h->stream && http_stream_gone(h->stream)) {
-		http_stream_free(h->stream);
-		http_exchange_free(h->x);
-	} else if (h->x && h->x->complete) {
+	if (h->x && h->x->complete)
 		h->x->hc = NULL;
-	} else {
+	else
 		http_exchange_free(h->x);
-	}
 	free(h);
 }
 
@@ -472,7 +339,10 @@ void http_respond(struct http_request *r, const struct http_response *resp)
 	if (!keep) {
 		h->state = HTTP_ENDED;
 		conn_close(h->c, END_HTTP_DONE);
+	} else if (conn_unsent(h->c) > UNSENT_MAX) {
+		h->unsent_seen = conn_unsent(h->c);
+		http_time(h, HTTP_DRAIN, h->limits.idle_ms);
 	} else {
-		after_response(h);
+		next_request(h);
 	}
 }

@@ -75,11 +75,8 @@ static const char *date_text(int64_t wall_us)
 	return text;
 }
 
-/* How a body's end is told. */
-enum framing { BY_LENGTH, BY_CHUNKS, BY_CLOSE };
-
 static int head_write(struct buf *out, const struct conn *c, const struct http_response *resp,
-        enum http_persistence persistence, enum framing framing)
+        enum http_persistence persistence)
 {
 	static const char *const persistence_lines[] = {
 	        [HTTP_KEEP] = "",
@@ -92,9 +89,7 @@ static int head_write(struct buf *out, const struct conn *c, const struct http_r
 	        reason_of(resp->status), date_text(loop_wall_us(conn_loop(c))));
 	if (r == 0 && resp->content_type)
 		r = buf_printf(out, "Content-Type: %s\r\n", resp->content_type);
-	if (r == 0 && framing == BY_CHUNKS)
-		r = buf_append_str(out, "Transfer-Encoding: chunked\r\n");
-	if (r == 0 && framing == BY_LENGTH && may_have_length)
+	if (r == 0 && may_have_length)
 		r = buf_printf(out, "Content-Length: %zu\r\n",
 		        resp->content_type ? resp->body.n : (size_t)0);
 	if (r == 0)
@@ -105,31 +100,17 @@ static int head_write(struct buf *out, const struct conn *c, const struct http_r
 	return r;
 }
 
-static bool head_send(struct conn *c, const struct http_response *resp,
-        enum http_persistence persistence, enum framing framing)
-{
-	_cleanup_(buf_free) struct buf head;
-	buf_init(&head, HEAD_MAX);
-	if (head_write(&head, c, resp, persistence, framing) < 0) {
-		conn_abort(c, END_INTERNAL);
-		return false;
-	}
-	struct slice bytes = buf_slice(&head);
-	conn_send(c, bytes.p, bytes.n);
-	return true;
-}
-
-void http_response_begin(struct conn *c, const struct http_response *resp,
-        enum http_persistence persistence, bool chunked)
-{
-	head_send(c, resp, persistence, chunked ? BY_CHUNKS : BY_CLOSE);
-}
-
 void http_response_send(struct conn *c, const struct http_response *resp,
         enum http_persistence persistence, bool head_only)
 {
-	if (!head_send(c, resp, persistence, BY_LENGTH))
+	_cleanup_(buf_free) struct buf head;
+	buf_init(&head, HEAD_MAX);
+	if (head_write(&head, c, resp, persistence) < 0) {
+		conn_abort(c, END_INTERNAL);
 		return;
+	}
+	struct slice bytes = buf_slice(&head);
+	conn_send(c, bytes.p, bytes.n);
 	if (resp->content_type && !head_only)
 		conn_send(c, resp->body.p, resp->body.n);
 }

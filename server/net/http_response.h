@@ -13,9 +13,5 @@ enum http_persistence {
 /* Queues head and body on c. */
 void http_response_send(struct conn *c, const struct http_response *resp,
         enum http_persistence persistence, bool head_only);
-/* Queues the head of an answer whose body follows piece by piece: in chunks, or up to the end of
- * the connection. */
-void http_response_begin(struct conn *c, const struct http_response *resp,
-        enum http_persistence persistence, bool chunked);
 
 #endif

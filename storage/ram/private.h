@@ -49,7 +49,6 @@ struct ram_waiting {
 		RAM_QUEUE_LOAD,
 		RAM_RETAINED,
 		RAM_NOTE,
-		RAM_CLAIM,
 	} kind;
 	void *request;
 };
@@ -64,20 +63,6 @@ struct ram_apart {
 struct ram_array {
 	void *items;
 	size_t n, cap;
-};
-
-struct ram_session {
-	uint64_t id;
-	uint8_t *key;
-	size_t key_len;
-	struct session_row row; /* its key is the one above; holds references */
-	bool elsewhere;         /* another hub has it */
-};
-
-struct ram_sub {
-	uint64_t session;
-	char *filter;
-	struct sub_write is;
 };
 
 struct ram_store {
@@ -98,20 +83,13 @@ struct ram_store {
 	/* sessions.c; gone: device keys that do not exist any more */
 	struct ram_array sessions, subs, queued, retained, gone;
 	bool crashed;
-	bool shared;
 	bool reads_apart;
 	struct ram_array reads; /* struct ram_apart */
 	unsigned refuse_kept;
 	int refuse_kept_err;
-	size_t appends, written, loads, tallies, claims;
+	size_t appends, written, loads, tallies;
 	size_t n_done; /* of queued: delivered, and known only for as long as they may come again */
 };
-
-static inline void *ram_at(const struct ram_array *a, size_t i, size_t size)
-{
-	return (uint8_t *)a->items + i * size;
-}
-#define AT(array, type, i) ((struct type *)ram_at(&s->array, (i), sizeof(struct type)))
 
 /* Makes room for one more element; returns where it goes, NULL when out of memory. */
 void *ram_array_add(struct ram_array *a, size_t size);
@@ -149,8 +127,6 @@ size_t ram_kept_bytes(struct ram_waiting w);
 /* Drops what was delivered and cannot be sent again any more. */
 void ram_queues_tidy(struct ram_store *s);
 void ram_sessions_free(struct ram_store *s);
-struct queue_stats ram_queue_stats(struct ram_store *s, uint64_t queue);
-int ram_claim_answer(struct ram_store *s, struct session_claim *c);
 /* Answers the request now or notes it for later. */
 void ram_request(struct ram_store *s, struct ram_waiting w);
 

@@ -10,7 +10,6 @@
 #include "broker/telemetry_store.h"
 #include "registry/registry_store.h"
 #include "server/api/audit_store.h"
-#include "server/api/proof_store.h"
 
 struct ram_store;
 
@@ -20,7 +19,6 @@ void ram_free(struct ram_store *s);
 struct registry_store ram_registry(struct ram_store *s);
 struct document_store ram_documents(struct ram_store *s); /* ram_registry has it too */
 struct audit_store ram_audit(struct ram_store *s);
-struct proof_store ram_proof(struct ram_store *s); /* nothing was signed */
 struct telemetry_store ram_telemetry(struct ram_store *s);
 struct session_store ram_sessions(struct ram_store *s);
 
@@ -42,13 +40,6 @@ void ram_crash(struct ram_store *s);
 void ram_revive(struct ram_store *s);
 /* The next n requests of session_store but loads are answered with err and have no effect. */
 void ram_refuse_kept(struct ram_store *s, unsigned n, int err);
-/* Another hub was seen. */
-void ram_share(struct ram_store *s);
-/* Another hub has the session of that client id, or this one. Whether that is new. */
-bool ram_session_move(struct ram_store *s, const char *client_id, bool elsewhere);
-/* The id and key of the session of that client id; 0: there is none. The key lives as long as it.
- */
-uint64_t ram_session_of(struct ram_store *s, const char *client_id, struct slice *ret_key);
 /* A device (generation) was deleted. */
 void ram_device_gone(struct ram_store *s, uint64_t device_key);
 /* The next n rows are answered with err and not kept. */
@@ -71,7 +62,7 @@ bool ram_row_get(struct ram_store *s, size_t i, struct ram_row *ret);
 struct ram_counts {
 	size_t sessions, subs, queued, retained, wills, marked, released;
 	size_t done; /* of what was delivered with QoS 2: known, because it may be sent again */
-	size_t appends, written, loads, tallies, claims, waiting;
+	size_t appends, written, loads, tallies, waiting;
 };
 struct ram_counts ram_count(struct ram_store *s);
 /* The payload of the will in the row of the session of that client id; "": none. */

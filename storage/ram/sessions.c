@@ -6,12 +6,31 @@
 #include "server/base/err.h"
 #include "storage/ram/private.h"
 
+struct ram_session {
+	uint64_t id;
+	uint8_t *key;
+	size_t key_len;
+	struct session_row row; /* its key is the one above; holds references */
+};
+
+struct ram_sub {
+	uint64_t session;
+	char *filter;
+	struct sub_write is;
+};
+
 struct ram_queued {
 	uint64_t queue;
 	struct queue_entry is;
 	struct ram_origin origin;
 	bool done; /* delivered: nobody reads it any more, see ram_queues_tidy */
 };
+
+static void *at(const struct ram_array *a, size_t i, size_t size)
+{
+	return (uint8_t *)a->items + i * size;
+}
+#define AT(array, type, i) ((struct type *)at(&s->array, (i), sizeof(struct type)))
 
 /* ---- sessions ---- */
 
@@ -98,9 +117,6 @@ static void session_answer(struct ram_store *s, struct session_write *w)
 
 	if (w->op == SESSION_END) {
 		session_forget(s, w->row.id);
-	} else if (w->op == SESSION_GIVE) {
-		if (x)
-			x->elsewhere = true;
 	} else if (w->op == SESSION_PUT) {
 		session_put(s, &w->row);
 	} else if (x) {
@@ -354,7 +370,6 @@ static int take_effect(struct ram_store *s, struct ram_waiting w)
 	case RAM_QUEUE: queue_answer(s, w.request); return 0;
 	case RAM_QUEUE_LOAD: return s->available ? load_answer(s, w.request) : ERR_UNAVAILABLE;
 	case RAM_RETAINED: return retained_answer(s, w.request);
-	case RAM_CLAIM: return ram_claim_answer(s, w.request);
 	case RAM_NOTE: {
 		const struct qos2_note *n = w.request;
 		return ram_qos2_note(s, n->device_key, n->session, n->msg);
@@ -425,7 +440,7 @@ void ram_kept_answer(struct ram_store *s, struct ram_waiting w)
 
 /* ---- start ---- */
 
-struct queue_stats ram_queue_stats(struct ram_store *s, uint64_t queue)
+static struct queue_stats stats_of(struct ram_store *s, uint64_t queue)
 {
 	struct queue_stats stats = {0};
 
@@ -447,19 +462,13 @@ static int restore_sessions(struct ram_store *s, const struct session_restore *t
 
 	for (size_t i = 0; err == 0 && i < s->sessions.n; i++) {
 		const struct ram_session *x = AT(sessions, ram_session, i);
-		struct queue_stats stats = ram_queue_stats(s, x->id);
+		struct queue_stats stats = stats_of(s, x->id);
 
-		if (x->elsewhere)
-			continue;
 		err = to->session(to->ctx, &x->row, &stats);
 	}
 	for (size_t i = 0; err == 0 && i < s->subs.n; i++) {
 		struct ram_sub *sub = AT(subs, ram_sub, i);
 
-		const struct ram_session *x = session_find(s, sub->session);
-
-		if (x && x->elsewhere)
-			continue;
 		sub->is.filter = slice_str(sub->filter);
 		err = to->sub(to->ctx, &sub->is);
 	}
@@ -488,7 +497,7 @@ static int restore_commands(struct ram_store *s, const struct session_restore *t
 			first = first && AT(queued, ram_queued, k)->queue != q->queue;
 		if (!first || !q->is.msg)
 			continue;
-		struct queue_stats stats = ram_queue_stats(s, q->queue);
+		struct queue_stats stats = stats_of(s, q->queue);
 		err = to->commands(
 		        to->ctx, q->queue & ~COMMAND_QUEUE(0), command_device(q->is.msg), &stats);
 	}
@@ -547,15 +556,6 @@ static void qos2_note(void *ctx, struct qos2_note *n)
 	ram_request(ctx, (struct ram_waiting){RAM_NOTE, n});
 }
 
-static void session_claim(void *ctx, struct session_claim *c)
-{
-	ram_request(ctx, (struct ram_waiting){RAM_CLAIM, c});
-}
-static bool shared(void *ctx)
-{
-	return ((const struct ram_store *)ctx)->shared;
-}
-
 struct session_store ram_sessions(struct ram_store *s)
 {
 	return (struct session_store){
@@ -567,8 +567,6 @@ struct session_store ram_sessions(struct ram_store *s)
 	        .queue_load = queue_load,
 	        .retained_write = retained_write,
 	        .qos2_note = qos2_note,
-	        .session_claim = session_claim,
-	        .shared = shared,
 	        .restore = restore,
 	};
 }
@@ -611,7 +609,6 @@ struct ram_counts ram_count(struct ram_store *s)
 	        .written = s->written,
 	        .loads = s->loads,
 	        .tallies = s->tallies,
-	        .claims = s->claims,
 	        .waiting = s->waiting.n,
 	};
 	for (size_t i = 0; i < s->sessions.n; i++)

@@ -302,7 +302,7 @@ static void set_up(struct bench *b, const char *folder)
 		snprintf(files[i], sizeof(files[i]), "%s/%s", folder, names[i]);
 	const struct storage_settings settings = {.url = b->hub_url,
 	        .owner_url = b->owner_url,
-	        .master_key.file = files[0],
+	        .master_key_file = files[0],
 	        .owner_token_file = files[1],
 	        .owner_connection_file = files[2],
 	        .connect_timeout_s = 5,

@@ -76,7 +76,7 @@ def temp_folder(prefix="hf-"):
 
 
 class Postgres:
-    """A private cluster on a Unix socket, with the roles of make run."""
+    """A private cluster on a Unix socket, with the two roles of make run."""
 
     def __init__(self, folder=None, settings=()):
         self.folder = folder or temp_folder("hfpg-")
@@ -95,7 +95,6 @@ class Postgres:
         self.start()
         atexit.register(self.stop, "immediate")
         self.sql("CREATE ROLE holdfast_hub LOGIN", db="postgres")
-        self.sql("CREATE ROLE holdfast_read LOGIN", db="postgres")
         self.sql("CREATE DATABASE holdfast", db="postgres")
 
     def _ctl(self, *words, check=True):
@@ -161,25 +160,6 @@ class Postgres:
         return [line.split("\x1f") for line in out.splitlines() if line]
 
 
-class Standby(Postgres):
-    """Follows a cluster until it is promoted; superuser connections alone until then."""
-
-    def __init__(self, primary):  # pylint: disable=super-init-not-called
-        self.folder = temp_folder("hfpg-")
-        self.data = os.path.join(self.folder, "data")
-        self.settings, self.running = [], False
-        subprocess.run(as_user() + [f"{PG_BIN}/pg_basebackup", "-h", primary.folder, "-U", "holdfast_owner",
-                                    "-D", self.data, "-R", "-X", "stream", "-c", "fast"],
-                       check=True, cwd="/")
-        with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf8") as conf:
-            conf.write(f"unix_socket_directories = '{self.folder}'\nsynchronous_standby_names = ''\n")
-        self.start()
-        atexit.register(self.stop, "immediate")
-
-    def promote(self):
-        self._ctl("-w", "promote")
-
-
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="utf8") as f:
@@ -232,13 +212,6 @@ class Hub:
     def command(self, *words, check=True):
         return subprocess.run(as_user() + [program(), *words], env=self.env(), check=check,
                               cwd=self.folder, capture_output=True, text=True)
-
-    def verify(self, *words):
-        """What `holdfast verify` says; it has to find nothing."""
-        r = self.command("verify", *words, check=False)
-        if r.returncode != 0:
-            raise AssertionError(f"holdfast verify: {r.stdout}{r.stderr}")
-        return r.stdout
 
     def start(self, timeout=20):
         with open(self.log_path, "ab") as log:
@@ -358,16 +331,6 @@ class Hub:
             if line.startswith(name + " ") or line.startswith(name + "{"):
                 return float(line.rsplit(" ", 1)[1])
         raise KeyError(name)
-
-
-def beside(first, suffix="2", start=True, **more):
-    """Another hub on the database of the first, with the same keys, in a home of its own."""
-    home = first.home + suffix
-    shutil.copytree(first.home, home, ignore=shutil.ignore_patterns("lock", "*.lock", "postgres"))
-    for folder, _, files in os.walk(home):
-        for path in [folder] + [os.path.join(folder, f) for f in files]:
-            chown(path)
-    return Hub(postgres=first.pg, home=home, start=start, **more)
 
 
 def sas(resource, key, seconds=3600, policy=None, expiry=None):

@@ -73,10 +73,8 @@ static void hook_presence(void *ctx HF_UNUSED, const struct principal *p HF_UNUS
 
 static bool row_wanted(const struct telemetry_query *q, const struct ram_row *row, int64_t seq)
 {
-	bool ours = q->scope == TELEMETRY_HUB || row->device_key == q->device_key;
-	for (unsigned i = 0; q->scope == TELEMETRY_GROUP && !ours && i < q->n_devices; i++)
-		ours = q->devices[i] == row->device_key;
-	if (!ours || row->received_us < q->from_us || row->received_us >= q->to_us)
+	if (row->device_key != q->device_key || row->received_us < q->from_us ||
+	        row->received_us >= q->to_us)
 		return false;
 	if (!q->has_after)
 		return true;
@@ -84,21 +82,18 @@ static bool row_wanted(const struct telemetry_query *q, const struct ram_row *ro
 }
 
 static int query_rows(void *ctx, const struct telemetry_query *q,
-        int (*item)(const struct telemetry_item *it, void *arg), void *arg,
-        struct telemetry_reach *ret_reach)
+        int (*item)(const struct telemetry_item *it, void *arg), void *arg)
 {
 	const struct hub *h = ctx;
 	size_t n = ram_row_count(h->ram);
-	struct telemetry_reach reach = {0};
-	for (size_t i = 0; i < n && (q->limit == 0 || reach.rows < q->limit); i++) {
+	unsigned given = 0;
+	for (size_t i = 0; i < n && given < q->limit; i++) {
 		struct ram_row row;
 		size_t at = q->ascending ? i : n - 1 - i;
 		ram_row_get(h->ram, at, &row);
 		if (!row_wanted(q, &row, (int64_t)at + 1))
 			continue;
-		struct telemetry_item it = {.device_key = row.device_key,
-		        .seq = (int64_t)at + 1,
-		        .received_us = row.received_us};
+		struct telemetry_item it = {.seq = (int64_t)at + 1, .received_us = row.received_us};
 		if (h->corrupt == at + 1) {
 			it.corrupt = true;
 		} else {
@@ -111,15 +106,8 @@ static int query_rows(void *ctx, const struct telemetry_query *q,
 		int r = item(&it, arg);
 		if (r < 0)
 			return r;
-		reach.us = row.received_us;
-		reach.seq = (int64_t)at + 1;
-		reach.rows++;
-		if (r > 0)
-			break;
-		reach.ended = i + 1 == n;
+		given++;
 	}
-	if (ret_reach)
-		*ret_reach = reach;
 	return 0;
 }
 
@@ -205,7 +193,6 @@ HF_UNUSED static void hub_start(void)
 	        .broker = h->broker,
 	        .telemetry = {h, query_rows},
 	        .audit = ram_audit(h->ram),
-	        .proof = ram_proof(h->ram),
 	        .ctx = h,
 	        .readiness = hub_readiness,
 	        .http = {.head_bytes = 16384,
@@ -216,7 +203,6 @@ HF_UNUSED static void hub_start(void)
 	        .device_body_bytes = 262144,
 	        .device_inflight = 4,
 	        .workers = 4,
-	        .streams = 2,
 	        .loops = 2,
 	        .version = "1.2.3",
 	};

@@ -150,33 +150,6 @@ START_TEST(limits)
 }
 END_TEST
 
-/* What was erased goes by time: what came after stays. */
-START_TEST(older_of_a_device)
-{
-	struct retain *r = retain_new();
-	char topic[40];
-	for (unsigned i = 0; i < 10; i++) {
-		snprintf(topic, sizeof(topic), "t/%u", i);
-		struct msg *m = msg_new(
-		        slice_str(topic), slice_make(NULL, 0), slice_str("payload"));
-		ck_assert_ptr_nonnull(m);
-		m->received_us = 1000 + i;
-		ck_assert_int_eq(retain_put(r, m, 1 + i / 8, NO_LIMIT, NO_LIMIT), 0);
-		msg_unref(m);
-	}
-	ck_assert_uint_eq(retain_remove_older(r, 1, 1000), 0);
-	ck_assert_uint_eq(retain_remove_older(r, 1, 1005), 5);
-	ck_assert_uint_eq(retain_remove_older(r, 1, 1005), 0);
-	ck_assert_uint_eq(match(r, "t/+", 0).n, 5);
-	ck_assert_uint_eq(retain_remove_older(r, 1, 2000), 3);
-	ck_assert_uint_eq(retain_remove_older(r, 1, 2000), 0);
-	ck_assert_uint_eq(retain_count(r), 2);
-	ck_assert_uint_eq(retain_remove_device(r, 2), 2);
-	ck_assert_uint_eq(retain_bytes(r), 0);
-	retain_free(r);
-}
-END_TEST
-
 START_TEST(by_device)
 {
 	struct retain *r = retain_new();
@@ -270,7 +243,6 @@ int main(void)
 	tcase_add_test(tc, replace);
 	tcase_add_test(tc, stop);
 	tcase_add_test(tc, limits);
-	tcase_add_test(tc, older_of_a_device);
 	tcase_add_test(tc, by_device);
 	tcase_add_test(tc, expiry);
 	tcase_add_test(tc, expiry_goes_round);

@@ -243,7 +243,7 @@ static void fx_settings(struct fx_store *f)
 	f->settings = (struct storage_settings){
 	        .url = f->hub_url,
 	        .owner_url = f->owner_url,
-	        .master_key.file = f->files[0],
+	        .master_key_file = f->files[0],
 	        .owner_token_file = f->files[1],
 	        .owner_connection_file = f->files[2],
 	        .connect_timeout_s = 5,
@@ -341,15 +341,9 @@ HF_UNUSED static bool fx_eventually(const char *url, const char *sql, unsigned m
  * processes hear of it one by one: it is so once a commit is seen to wait. */
 HF_UNUSED static void fx_hold_commits(const struct fx_store *f)
 {
-	struct storage_health health = {0};
 	char url[240];
 	bool held = false;
 
-	/* What lanes write when they connect is none of the commits that are meant. */
-	for (uint64_t until = clock_ms() + 10000; !health.lanes_up && clock_ms() < until;) {
-		(void)poll(NULL, 0, 5);
-		storage_health(f->storage, &health);
-	}
 	snprintf(url, sizeof(url), "%s&application_name=probe", f->admin_url);
 	fx_sql(f->admin_url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
 	fx_sql(f->admin_url, "SELECT pg_reload_conf()");
@@ -479,7 +473,7 @@ HF_UNUSED static const char *fx_read(
 	        .limit = 100000};
 
 	memset(rd, 0, sizeof(*rd));
-	ck_assert_int_eq(f->query.query(f->query.ctx, &q, fx_read_item, rd, NULL), 0);
+	ck_assert_int_eq(f->query.query(f->query.ctx, &q, fx_read_item, rd), 0);
 	return rd->text;
 }
 

@@ -77,8 +77,7 @@ static bool fresh_is(const struct fx_store *f, bool wanted, unsigned ms)
 
 static void start(struct fx_store *f, struct heard *h)
 {
-	const struct storage_changes changes = {
-	        .ctx = h, .changed = on_changed, .resync = on_resync};
+	const struct storage_changes changes = {h, on_changed, on_resync};
 
 	memset(h, 0, sizeof(*h));
 	pthread_mutex_init(&h->mutex, NULL);

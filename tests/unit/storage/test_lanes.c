@@ -85,10 +85,7 @@ START_TEST(keeps_order_and_loses_nothing_when_connections_die)
 	        " FOR EACH STATEMENT EXECUTE FUNCTION slow()");
 	append_many(&f, devices, 10);
 	for (unsigned i = 0; f.answered < MANY && i < 8; i++) {
-		(void)fx_eventually(f.admin_url,
-		        "SELECT count(*) > 0 FROM pg_stat_activity"
-		        " WHERE application_name = 'holdfast lane' AND wait_event = 'PgSleep'",
-		        5000);
+		fx_wait(&f, &f.answered, MANY, 60);
 		fx_sql(f.admin_url,
 		        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 		        " WHERE application_name = 'holdfast lane'");

@@ -256,7 +256,7 @@ START_TEST(tells_a_wrong_master_key)
 	ck_assert_int_eq(try_open(&f), 0);
 	fx_write("wrong.key", "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
 	snprintf(path, sizeof(path), "%s/wrong.key", fx.dir);
-	f.settings.master_key.file = path;
+	f.settings.master_key_file = path;
 	ck_assert_int_eq(try_open(&f), ERR_CONFLICT);
 	ck_assert_ptr_nonnull(strstr(f.error, "wrong.key is not the one"));
 	ck_assert_int_eq(chmod(path, 0644), 0);
@@ -266,7 +266,7 @@ START_TEST(tells_a_wrong_master_key)
 	ck_assert_int_eq(try_open(&f), ERR_INVALID);
 	unlink(path);
 	ck_assert_int_eq(try_open(&f), ERR_IO);
-	f.settings.master_key.file = f.files[0];
+	f.settings.master_key_file = f.files[0];
 	f.settings.url = "postgresql:///nowhere?host=/nowhere";
 	ck_assert_int_eq(try_open(&f), ERR_UNAVAILABLE);
 	mailbox_done(&f.box);

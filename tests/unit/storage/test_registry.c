@@ -502,7 +502,7 @@ START_TEST(pages_through_telemetry)
 	memset(&rd, 0, sizeof(rd));
 	for (unsigned before = 1; before != rd.n; pages++) {
 		before = rd.n;
-		ck_assert_int_eq(f.query.query(f.query.ctx, &q, fx_read_item, &rd, NULL), 0);
+		ck_assert_int_eq(f.query.query(f.query.ctx, &q, fx_read_item, &rd), 0);
 		q.has_after = true;
 		q.after_us = rd.last_us;
 		q.after_seq = rd.last_seq;
@@ -515,10 +515,10 @@ START_TEST(pages_through_telemetry)
 	        .to_us = rd.last_us,
 	        .limit = 10};
 	memset(&rd, 0, sizeof(rd));
-	ck_assert_int_eq(f.query.query(f.query.ctx, &q, fx_read_item, &rd, NULL), 0);
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, fx_read_item, &rd), 0);
 	ck_assert_uint_eq(rd.n, 0);
 	q.to_us++;
-	ck_assert_int_eq(f.query.query(f.query.ctx, &q, fx_read_item, &rd, NULL), 0);
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, fx_read_item, &rd), 0);
 	ck_assert_uint_ge(rd.n, 1);
 	device_record_done(&d);
 	fx_close(&f);
@@ -545,18 +545,18 @@ START_TEST(keeps_the_connection_of_a_page)
 	struct telemetry_query q = {
 	        .device_key = d.device_key, .from_us = INT64_MIN, .to_us = INT64_MAX, .limit = 3};
 	left = 3;
-	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left, NULL), ERR_TOO_BIG);
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), ERR_TOO_BIG);
 	int64_t connects = metric_read(METRIC_DB_CONNECTS);
 	for (unsigned round = 0; round < 20; round++) {
 		left = 3;
-		ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left, NULL), ERR_TOO_BIG);
+		ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), ERR_TOO_BIG);
 	}
 	/* Upkeep may have made some. */
 	ck_assert_int_lt(metric_read(METRIC_DB_CONNECTS), connects + 10);
 	left = 2;
-	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left, NULL), ERR_TOO_BIG);
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), ERR_TOO_BIG);
 	left = 4;
-	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left, NULL), 0);
+	ck_assert_int_eq(f.query.query(f.query.ctx, &q, enough, &left), 0);
 	ck_assert_uint_eq(left, 1);
 	device_record_done(&d);
 	fx_close(&f);
