@@ -83,7 +83,8 @@ static void session_due(struct loop_timer *t, struct loop *loop HF_UNUSED)
 	}
 	if (s->will_at <= now) {
 		s->will_at = NEVER;
-		if (!will_publish(s))
+		/* It may have been taken away meanwhile. */
+		if (s->will && !will_publish(s))
 			durable_write(s); /* it is not to come back with the row */
 	}
 	session_arm(s);

@@ -110,6 +110,23 @@ START_TEST(delay)
 }
 END_TEST
 
+/* A right is lost while a will waits: it is gone when its time comes. */
+START_TEST(taken_away_while_it_waits)
+{
+	struct rig *rig = rig_new(2);
+	struct peer *s = backend(rig, 5, "s");
+	subscribe(s, "#", 0);
+	peer_close(mortal(
+	        rig, 5, (struct connect_opts){.will_delay = 1, .expiry = 100, .keep = true}));
+	rig->deny_all = true;
+	broker_recheck_all(rig->broker);
+	uint64_t end = clock_ms() + 1300;
+	rig_until(rig, after, &end);
+	expect_quiet(s);
+	rig_free(rig);
+}
+END_TEST
+
 START_TEST(the_end_of_the_session_cuts_the_delay)
 {
 	struct rig *rig = rig_new(2);
@@ -184,6 +201,7 @@ int main(void)
 	tcase_add_test(t, goodbye_cancels_it);
 	tcase_add_test(t, refused);
 	tcase_add_test(t, delay);
+	tcase_add_test(t, taken_away_while_it_waits);
 	tcase_add_test(t, the_end_of_the_session_cuts_the_delay);
 	tcase_add_test(t, takeover);
 	tcase_add_test(t, to_itself);
