@@ -15,7 +15,6 @@ static const struct grant {
         {"USAGE", "SCHEMA holdfast"},
         {"SELECT", "holdfast.migrations"},
         {"SELECT, INSERT", "holdfast.hub"},
-        {"SELECT, INSERT", "holdfast.signing"},
         {"SELECT, INSERT, UPDATE, DELETE", "holdfast.devices"},
         {"SELECT, INSERT, DELETE", "holdfast.data_keys"},
         {"SELECT, INSERT, DELETE", "holdfast.device_tombstones"},

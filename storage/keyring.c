@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "server/base/buf.h"
 #include "server/base/cleanup.h"
 #include "server/base/err.h"
 #include "storage/envelope.h"
@@ -21,7 +20,6 @@ struct keyring {
 	uint8_t qos2[CRYPTO_KEY_LEN];   /* of QoS 2 tags, derived from mac */
 	uint8_t seal[CRYPTO_KEY_LEN];   /* of what belongs to no device */
 	uint8_t record[CRYPTO_KEY_LEN]; /* of records of no device, derived from seal */
-	uint8_t sign[CRYPTO_SIGN_KEY_LEN], public[CRYPTO_SIGN_KEY_LEN];
 };
 
 static int fail(int err, char *error, size_t size, const char *what, const char *file)
@@ -90,21 +88,19 @@ void keyring_free(struct keyring *k)
 }
 
 /* Keys for other uses are derived, so that one use's values tell nothing to another's. */
-static int derive(struct keyring *k)
+static void derive(struct keyring *k)
 {
 	crypto_hmac_sha256(
 	        slice_make(k->mac, sizeof(k->mac)), SLICE_LIT("qos2"), SLICE_LIT(""), k->qos2);
 	crypto_hmac_sha256(slice_make(k->seal, sizeof(k->seal)), SLICE_LIT("record"), SLICE_LIT(""),
 	        k->record);
-	return crypto_sign_public(k->sign, k->public);
 }
 
-int keyring_make_hub_keys(struct keyring *k)
+void keyring_make_hub_keys(struct keyring *k)
 {
 	crypto_random(k->mac, sizeof(k->mac));
 	crypto_random(k->seal, sizeof(k->seal));
-	crypto_random(k->sign, sizeof(k->sign));
-	return derive(k);
+	derive(k);
 }
 
 int keyring_wrap_hub(const struct keyring *k, struct keyring_hub *ret)
@@ -118,11 +114,8 @@ int keyring_wrap_hub(const struct keyring *k, struct keyring_hub *ret)
 	if (err == 0)
 		err = keyring_wrap(k, &(struct wrap_owner){.purpose = "hub-seal"},
 		        slice_make(k->seal, sizeof(k->seal)), ret->seal);
-	if (err == 0)
-		err = keyring_wrap(k, &(struct wrap_owner){.purpose = "hub-sign"},
-		        slice_make(k->sign, sizeof(k->sign)), ret->sign);
 	ret->check_len = sizeof(check_text) - 1 + WRAP_OVERHEAD;
-	ret->mac_len = ret->seal_len = ret->sign_len = CRYPTO_KEY_LEN + WRAP_OVERHEAD;
+	ret->mac_len = ret->seal_len = CRYPTO_KEY_LEN + WRAP_OVERHEAD;
 	return err;
 }
 
@@ -139,13 +132,8 @@ int keyring_unwrap_hub(struct keyring *k, const struct keyring_hub *hub)
 	        keyring_unwrap(k, &(struct wrap_owner){.purpose = "hub-seal"},
 	                slice_make(hub->seal, hub->seal_len), k->seal) < 0)
 		return ERR_CORRUPT;
-	if (hub->sign_len == 0)
-		crypto_random(k->sign, sizeof(k->sign));
-	else if (hub->sign_len != hub->mac_len ||
-	        keyring_unwrap(k, &(struct wrap_owner){.purpose = "hub-sign"},
-	                slice_make(hub->sign, hub->sign_len), k->sign) < 0)
-		return ERR_CORRUPT;
-	return derive(k);
+	derive(k);
+	return 0;
 }
 
 int keyring_wrap(
@@ -162,40 +150,6 @@ int keyring_unwrap(
 	if (wrapped.n > WRAP_MAX)
 		return ERR_CORRUPT;
 	return envelope_open(k->master, owner, wrapped, out);
-}
-
-int keyring_rewrap(const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped,
-        uint8_t *out, bool *ret_changed)
-{
-	uint8_t plain[WRAP_MAX];
-	int err = keyring_unwrap(k, owner, wrapped, plain);
-
-	crypto_wipe(plain, sizeof(plain));
-	if (err < 0)
-		return err;
-	memcpy(out, wrapped.p, wrapped.n);
-	*ret_changed = false;
-	return 0;
-}
-
-int keyring_sign(const struct keyring *k, const char *purpose, struct slice message,
-        uint8_t ret_signature[static CRYPTO_SIGNATURE_LEN])
-{
-	struct buf whole;
-
-	buf_init(&whole, message.n + strlen(purpose) + 1);
-	int err = buf_append(&whole, purpose, strlen(purpose) + 1);
-	if (err == 0)
-		err = buf_append(&whole, message.p, message.n);
-	if (err == 0)
-		err = crypto_sign(k->sign, buf_slice(&whole), ret_signature);
-	buf_free(&whole);
-	return err;
-}
-
-const uint8_t *keyring_public(const struct keyring *k)
-{
-	return k->public;
 }
 
 void keyring_mac(const struct keyring *k, const char *purpose, struct slice in,

@@ -18,12 +18,11 @@ int keyring_load(const char *file, struct keyring **ret, char *error, size_t siz
 void keyring_free(struct keyring *k);
 
 /* New keys of the hub, for a new database. */
-int keyring_make_hub_keys(struct keyring *k); /* 0 or ERR_CRYPTO */
+void keyring_make_hub_keys(struct keyring *k);
 /* The hub's keys, wrapped, as the database has them. */
 struct keyring_hub {
-	uint8_t check[WRAP_MAX], mac[WRAP_MAX], seal[WRAP_MAX], sign[WRAP_MAX];
+	uint8_t check[WRAP_MAX], mac[WRAP_MAX], seal[WRAP_MAX];
 	size_t check_len, mac_len, seal_len;
-	size_t sign_len; /* 0: the database has none yet, one is made */
 };
 int keyring_wrap_hub(const struct keyring *k, struct keyring_hub *ret);
 /* 0; ERR_CONFLICT: another master key made these; ERR_CORRUPT: they were altered. */
@@ -44,17 +43,6 @@ int keyring_wrap(
         const struct keyring *k, const struct wrap_owner *owner, struct slice plain, uint8_t *out);
 int keyring_unwrap(const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped,
         uint8_t *out);
-
-/* The same bytes under the master key that wraps now; *ret_changed false: they are already, and out
- * holds them as they were. 0; ERR_CORRUPT: no master key at hand opens them. */
-int keyring_rewrap(const struct keyring *k, const struct wrap_owner *owner, struct slice wrapped,
-        uint8_t *out, bool *ret_changed);
-
-/* Signs with the hub's Ed25519 key; purpose (a literal: "head", "retention", "erasure", …) is part
- * of what is signed: purpose, a byte 0, message. Verified by anybody with the public key. */
-int keyring_sign(const struct keyring *k, const char *purpose, struct slice message,
-        uint8_t ret_signature[static CRYPTO_SIGNATURE_LEN]);
-const uint8_t *keyring_public(const struct keyring *k); /* CRYPTO_SIGN_KEY_LEN bytes */
 
 /* HMAC-SHA-256 under the hub's key, for a purpose. */
 void keyring_mac(const struct keyring *k, const char *purpose, struct slice in,

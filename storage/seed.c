@@ -148,24 +148,13 @@ static int seed_token(struct seed *seed, const char *token_file)
 	return err < 0 ? failed(seed, err, "the owner's token cannot be kept") : 0;
 }
 
-static int keep_signing_key(struct seed *seed, const struct keyring_hub *hub)
-{
-	struct pg_params p = {0};
-
-	pg_put_bytes(&p, slice_make(keyring_public(seed->s->keyring), CRYPTO_SIGN_KEY_LEN));
-	pg_put_bytes(&p, slice_make(hub->sign, hub->sign_len));
-	return pg_exec(seed->pg,
-	        "INSERT INTO holdfast.signing (public_key, wrapped) VALUES ($1, $2)", &p,
-	        seed->deadline, NULL);
-}
-
 static int seed_hub(struct seed *seed)
 {
 	struct keyring_hub hub;
 	struct pg_params p = {0};
 
-	if (keyring_make_hub_keys(seed->s->keyring) < 0 ||
-	        keyring_wrap_hub(seed->s->keyring, &hub) < 0)
+	keyring_make_hub_keys(seed->s->keyring);
+	if (keyring_wrap_hub(seed->s->keyring, &hub) < 0)
 		return FAIL(seed->error, ERR_CRYPTO, "the hub's keys cannot be wrapped");
 	pg_put_bytes(&p, slice_make(hub.check, hub.check_len));
 	pg_put_bytes(&p, slice_make(hub.mac, hub.mac_len));
@@ -173,8 +162,6 @@ static int seed_hub(struct seed *seed)
 	int err = pg_exec(seed->pg,
 	        "INSERT INTO holdfast.hub (master_check, mac_key, seal_key) VALUES ($1, $2, $3)",
 	        &p, seed->deadline, NULL);
-	if (err == 0)
-		err = keep_signing_key(seed, &hub);
 	return err < 0 ? failed(seed, err, "the hub's keys cannot be kept") : 0;
 }
 
@@ -201,23 +188,9 @@ static bool copy_column(const PGresult *r, int col, uint8_t out[static WRAP_MAX]
 
 	if (s.n > WRAP_MAX)
 		return false;
-	if (s.n > 0)
-		memcpy(out, s.p, s.n);
+	memcpy(out, s.p, s.n);
 	*ret_len = s.n;
 	return true;
-}
-
-/* A database of an older version has no key to sign with: it gets one. */
-static int add_signing_key(struct seed *seed)
-{
-	struct keyring_hub hub;
-	int err = keyring_wrap_hub(seed->s->keyring, &hub);
-
-	if (err == 0)
-		err = keep_signing_key(seed, &hub);
-	if (err == 0)
-		err = pg_script(seed->pg, "COMMIT", seed->deadline);
-	return err < 0 ? failed(seed, err, "the hub's signing key cannot be kept") : 0;
 }
 
 static int unwrap(struct seed *seed, const PGresult *r, const char *master_key_file)
@@ -227,8 +200,7 @@ static int unwrap(struct seed *seed, const PGresult *r, const char *master_key_f
 
 	if (copy_column(r, 0, hub.check, &hub.check_len) &&
 	        copy_column(r, 1, hub.mac, &hub.mac_len) &&
-	        copy_column(r, 2, hub.seal, &hub.seal_len) &&
-	        copy_column(r, 3, hub.sign, &hub.sign_len))
+	        copy_column(r, 2, hub.seal, &hub.seal_len))
 		err = keyring_unwrap_hub(seed->s->keyring, &hub);
 	if (err == ERR_CONFLICT)
 		return FAIL(seed->error, err,
@@ -236,7 +208,7 @@ static int unwrap(struct seed *seed, const PGresult *r, const char *master_key_f
 		        master_key_file);
 	if (err < 0)
 		return FAIL(seed->error, err, "the hub's keys in the database were altered");
-	return hub.sign_len == 0 ? add_signing_key(seed) : 0;
+	return 0;
 }
 
 int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *settings,
@@ -258,10 +230,8 @@ int seed_open(struct storage *s, struct pg *pg, const struct storage_settings *s
 	if (err == 0)
 		err = pg_exec(pg, "SELECT pg_advisory_xact_lock($1)", &p, seed.deadline, NULL);
 	if (err == 0)
-		err = pg_exec(pg,
-		        "SELECT master_check, mac_key, seal_key, (SELECT wrapped FROM"
-		        " holdfast.signing) FROM holdfast.hub",
-		        NULL, seed.deadline, &r);
+		err = pg_exec(pg, "SELECT master_check, mac_key, seal_key FROM holdfast.hub", NULL,
+		        seed.deadline, &r);
 	if (err < 0)
 		return failed(&seed, err, "the hub's keys cannot be read");
 	err = PQntuples(r) > 0 ? unwrap(&seed, r, settings->master_key_file)

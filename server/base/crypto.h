@@ -42,18 +42,6 @@ int crypto_open(const uint8_t key[static CRYPTO_KEY_LEN],
         const uint8_t nonce[static CRYPTO_NONCE_LEN], struct slice aad, struct slice sealed,
         uint8_t *out);
 
-#define CRYPTO_SIGN_KEY_LEN 32 /* Ed25519 (RFC 8032): the private key, and the public one */
-#define CRYPTO_SIGNATURE_LEN 64
-
-/* Ed25519. A private key is any 32 random bytes. sign and public: 0 or ERR_CRYPTO; verify: false
- * also where the key is none. */
-int crypto_sign_public(const uint8_t key[static CRYPTO_SIGN_KEY_LEN],
-        uint8_t ret_public[static CRYPTO_SIGN_KEY_LEN]);
-int crypto_sign(const uint8_t key[static CRYPTO_SIGN_KEY_LEN], struct slice message,
-        uint8_t ret_signature[static CRYPTO_SIGNATURE_LEN]);
-bool crypto_verify(const uint8_t public[static CRYPTO_SIGN_KEY_LEN], struct slice message,
-        const uint8_t signature[static CRYPTO_SIGNATURE_LEN]);
-
 /* Base64 (RFC 4648 section 4, padded). encode: out holds 4*((n+2)/3)+1 bytes, NUL added; returns
  * the length. decode: strict (no white space, canonical padding); out holds 3*(s.n/4) bytes;
  * 0 or ERR_INVALID. */
